@@ -1,0 +1,168 @@
+/**
+ * Shapes of durable and peer data: each type is described once, and both directions follow. `write` turns a value into plain arrays, numbers, texts
+ * and bytes for msgpack; `read` checks everything it is given, so that no decoded value is ever one that its type excludes.
+ */
+import { Packr, Unpackr } from "msgpackr";
+import { type Epoch, epochFromParts, epochParts } from "./epoch.ts";
+import { messageOf, OracleError } from "./errors.ts";
+
+export interface Shape<T> {
+  write(value: T): unknown;
+  /** @throws OracleError TSO_WRONG_FORMAT */
+  read(raw: unknown): T;
+}
+
+/** Bytes of one kind of thing, whole in itself: `[version, value]`. */
+export interface Codec<T> {
+  encode(value: T): Uint8Array;
+  /** @throws OracleError TSO_WRONG_FORMAT, naming `what` was expected; a later version is named. */
+  decode(bytes: Uint8Array): T;
+}
+
+// No shared structures: any single item decodes alone. Bytes are copied, so that a small value does not keep a large buffer alive.
+const packer = new Packr({ useRecords: false });
+const unpacker = new Unpackr({ useRecords: false, int64AsType: "bigint", copyBuffers: true });
+
+export function createCodec<T>(what: string, version: number, shape: Shape<T>): Codec<T> {
+  return {
+    encode: (value) => packer.pack([version, shape.write(value)]),
+    decode: (bytes) => {
+      const raw = unpack(what, bytes);
+      const [found, value] = Array.isArray(raw) && raw.length === 2 ? raw : [];
+      if (Number.isSafeInteger(found) && found > version) {
+        throw new OracleError("TSO_WRONG_FORMAT", `${what} has format ${found}, and this release reads up to ${version}`);
+      }
+      if (found !== version) throw wrong(what, raw);
+      try {
+        return shape.read(value);
+      } catch (error) {
+        if (!(error instanceof OracleError)) throw error;
+        throw new OracleError("TSO_WRONG_FORMAT", `${what} is malformed`, { cause: error });
+      }
+    },
+  };
+}
+
+/** A whole number from 0 to `max`, 2^53-1 if not said. */
+export function whole(max: number = Number.MAX_SAFE_INTEGER): Shape<number> {
+  return {
+    write: (value) => value,
+    read: (raw) => (typeof raw === "number" && Number.isSafeInteger(raw) && raw >= 0 && raw <= max ? raw : fail(`a whole number up to ${max}`, raw)),
+  };
+}
+
+/** An unsigned 64-bit number. */
+export const u64: Shape<bigint> = {
+  write: (value) => value,
+  read: (raw) => (typeof raw === "bigint" && raw >= 0n ? raw : fail("an unsigned 64-bit number", raw)),
+};
+
+export const text: Shape<string> = {
+  write: (value) => value,
+  read: (raw) => (typeof raw === "string" && raw.isWellFormed() ? raw : fail("a text", raw)),
+};
+
+export const bytes: Shape<Uint8Array> = {
+  write: (value) => value,
+  read: (raw) => (raw instanceof Uint8Array ? raw : fail("bytes", raw)),
+};
+
+export const epochShape: Shape<Epoch> = {
+  write: (value) => {
+    const { hi, lo } = epochParts(value);
+    return [hi, lo];
+  },
+  read: (raw) => {
+    const [hi, lo] = tuple(raw, 2);
+    return epochFromParts(u64.read(hi), u64.read(lo));
+  },
+};
+
+export function optional<T>(shape: Shape<T>): Shape<T | undefined> {
+  return {
+    write: (value) => (value === undefined ? null : shape.write(value)),
+    read: (raw) => (raw === null ? undefined : shape.read(raw)),
+  };
+}
+
+export function oneOf<T extends string>(names: readonly T[]): Shape<T> {
+  return {
+    write: (value) => names.indexOf(value),
+    read: (raw) => (typeof raw === "number" ? names[raw] : undefined) ?? fail(`an index into ${names.join(", ")}`, raw),
+  };
+}
+
+export function list<T>(shape: Shape<T>): Shape<readonly T[]> {
+  return {
+    write: (values) => values.map((value) => shape.write(value)),
+    read: (raw) => (Array.isArray(raw) ? raw.map((value) => shape.read(value)) : fail("a list", raw)),
+  };
+}
+
+/** An object's fields as an array, in the order in which they are given here: adding one is a new format. */
+export function record<T extends object>(fields: { readonly [Name in keyof T]-?: Shape<T[Name]> }): Shape<T> {
+  const shapes = Object.entries(fields) as [keyof T, Shape<T[keyof T]>][];
+  return {
+    write: (value) => shapes.map(([name, shape]) => shape.write(value[name])),
+    read: (raw) => {
+      const values = tuple(raw, shapes.length);
+      const result: Partial<T> = {};
+      shapes.forEach(([name, shape], index) => {
+        const value = shape.read(values[index]);
+        if (value !== undefined) result[name] = value;
+      });
+      return result as T;
+    },
+  };
+}
+
+/** The cases of a union, told apart by `discriminator`; each has a number of its own on the wire, which is never used for another. */
+export function union<T extends object, K extends keyof T & string>(
+  discriminator: K,
+  cases: { readonly [Name in T[K] & string]: readonly [tag: number, shape: Shape<Omit<Extract<T, Record<K, Name>>, K>>] },
+): Shape<T> {
+  const byName = cases as Readonly<Record<string, readonly [number, Shape<object>]>>;
+  const byTag = new Map(Object.entries(byName).map(([name, [tag, shape]]) => [tag, { name, shape }]));
+  return {
+    write: (value) => {
+      const [tag, shape] = byName[value[discriminator] as string] ?? fail("a known case", value[discriminator]);
+      return [tag, shape.write(value)];
+    },
+    read: (raw) => {
+      const [tag, fields] = tuple(raw, 2);
+      const found = byTag.get(tag as number) ?? fail("a known tag", tag);
+      return { [discriminator]: found.name, ...found.shape.read(fields) } as unknown as T;
+    },
+  };
+}
+
+/** No fields at all. */
+export const empty: Shape<object> = record({});
+
+function tuple(raw: unknown, length: number): readonly unknown[] {
+  return Array.isArray(raw) && raw.length === length ? raw : fail(`a list of ${length}`, raw);
+}
+
+function unpack(what: string, packed: Uint8Array): unknown {
+  try {
+    return unpacker.unpack(packed);
+  } catch (error) {
+    // msgpackr throws plain errors of many kinds for bytes that are not msgpack
+    throw new OracleError("TSO_WRONG_FORMAT", `${what} is malformed: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function wrong(what: string, raw: unknown): OracleError {
+  return new OracleError("TSO_WRONG_FORMAT", `${what} is malformed: ${describe(raw)}`);
+}
+
+function fail(expected: string, raw: unknown): never {
+  throw new OracleError("TSO_WRONG_FORMAT", `expected ${expected}, got ${describe(raw)}`);
+}
+
+function describe(raw: unknown): string {
+  if (Array.isArray(raw)) return `a list of ${raw.length}`;
+  if (raw instanceof Uint8Array) return `${raw.length} bytes`;
+  if (typeof raw === "string") return JSON.stringify(raw.slice(0, 40));
+  return typeof raw === "object" && raw !== null ? "an object" : String(raw);
+}

@@ -87,7 +87,8 @@ const outcome = union<OracleOutcome, "type">("type", {
   released: [9, empty],
 });
 
-const change = union<OracleChange, "type">("type", {
+/** One change, for whoever keeps changes among things of its own. */
+export const changeShape = union<OracleChange, "type">("type", {
   limits: [1, record({ limits })],
   clock: [2, record({ clock: physicalMs })],
   "high-water": [3, record({ highWater: physicalMs })],
@@ -100,13 +101,13 @@ const change = union<OracleChange, "type">("type", {
 type Chunk = { readonly type: "changes"; readonly changes: readonly OracleChange[] } | { readonly type: "end"; readonly total: number };
 
 const chunk = union<Chunk, "type">("type", {
-  changes: [1, record({ changes: list(change) })],
+  changes: [1, record({ changes: list(changeShape) })],
   end: [2, record({ total: whole() })],
 });
 
 export const commandCodec = createCodec("an oracle command", FORMAT, command);
 export const outcomeCodec = createCodec("an oracle outcome", FORMAT, outcome);
-export const changesCodec = createCodec("a list of oracle changes", FORMAT, list(change));
+export const changesCodec = createCodec("a list of oracle changes", FORMAT, list(changeShape));
 const chunkCodec = createCodec("a chunk of an oracle snapshot", FORMAT, chunk);
 
 /** A snapshot is the state as changes, in chunks, and a last chunk that says how many there were. */

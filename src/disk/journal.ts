@@ -1,0 +1,283 @@
+/**
+ * An append-only journal of checksummed frames in segment files: one write and one flush a frame, one frame at a time. What it carries is the
+ * caller's: a small image that each frame repeats (`meta`), and operations that are replayed in order (`ops`). `docs/protocol.md` 5.1 to 5.4.
+ */
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { messageOf, OracleError } from "../base/errors.ts";
+import { failpoint, failpointsArmed } from "../base/failpoints.ts";
+import { invariant } from "../base/invariant.ts";
+import { type DirectoryLock, type Disk, type DiskFile, isErrno } from "./disk.ts";
+import { encodeFrame, encodeSegmentHeader, type Frame, type FrameContent, SECTOR } from "./frame.ts";
+import { listSegments, recoverSegments, segmentName, unfinishedName } from "./recovery.ts";
+
+export interface JournalOptions {
+  readonly disk: Disk;
+  readonly directory: string;
+  /** Bytes that a segment is filled with before use, so that a flush need not make the file longer. @defaultValue 8 MiB */
+  readonly segmentBytes?: number | undefined;
+}
+
+export interface JournalOpening extends JournalOptions {
+  /** Called with every frame that counts, in order, before the journal can be used. A throw refuses the directory. */
+  readonly replay: (frame: Frame) => void;
+  /** The image that the next process begins with, from the newest one on disk: it is made durable before `openJournal` returns. */
+  readonly revive: (newestMeta: Uint8Array) => Uint8Array;
+}
+
+export interface AppendOptions {
+  /** Begins a new segment with this frame. */
+  readonly roll?: boolean | undefined;
+  /** Once this frame is durable, what lies before this segment is no longer needed. */
+  readonly firstSegment?: number | undefined;
+}
+
+const SEGMENT_BYTES = 8 * 1024 * 1024;
+
+/** Makes the directory and a journal with one frame in it. @throws OracleError TSO_WRONG_FORMAT where there is one already, or something else. */
+export async function createJournal(options: JournalOptions, first: FrameContent): Promise<Journal> {
+  const { disk, directory, segmentBytes = SEGMENT_BYTES } = options;
+  return guardStorage(directory, async () => {
+    await disk.makeDirectory(directory);
+    return withLock(disk, directory, async (lock) => {
+      const { segments, unfinished } = await listSegments(disk, directory);
+      if (segments.length > 0) throw new OracleError("TSO_WRONG_FORMAT", `${directory} holds a journal already`);
+      for (const name of unfinished) await disk.remove(join(directory, name));
+      const journal = new Journal({ disk, directory, segmentBytes, storageId: randomBytes(16), lock, firstSegment: 1, torn: false });
+      await journal.begin({ number: 1, firstSegment: 1, before: { seq: 0, bodyCrc: 0 }, kind: "batch", content: first });
+      return journal;
+    });
+  });
+}
+
+/** Whether the directory holds a journal. A directory that is missing or empty, or where a crash interrupted the making, holds none. */
+export async function hasJournal({ disk, directory }: JournalOptions): Promise<boolean> {
+  return guardStorage(directory, async () => (await listSegments(disk, directory)).segments.length > 0);
+}
+
+/**
+ * Opens what an earlier process left. Nothing is taken on trust because it could be read: the newest frame is written again, into a new segment, and
+ * flushed, so that what a page cache only pretended to hold is on disk before anyone is told of it (rule 5.4.5).
+ * @throws OracleError TSO_LOCKED, TSO_STORAGE for damage or a disk that fails, TSO_WRONG_FORMAT for a newer format or a foreign directory.
+ */
+export async function openJournal(options: JournalOpening): Promise<Journal> {
+  const { disk, directory, segmentBytes = SEGMENT_BYTES, replay, revive } = options;
+  return guardStorage(directory, () =>
+    withLock(disk, directory, async (lock) => {
+      const { segments, unfinished } = await listSegments(disk, directory);
+      if (segments.length === 0) throw new OracleError("TSO_WRONG_FORMAT", `${directory} holds no journal`);
+      const recovered = await recoverSegments(disk, directory, segments);
+      for await (const frame of recovered.frames) replay(frame);
+
+      const { newest, before, lastSegment, storageId } = recovered;
+      for (const name of unfinished) await disk.remove(join(directory, name));
+      const { torn } = recovered;
+      const journal = new Journal({ disk, directory, segmentBytes, storageId, lock, firstSegment: newest.firstSegment, torn });
+      await journal.begin({
+        number: lastSegment + 1,
+        firstSegment: newest.firstSegment,
+        before,
+        kind: "recover",
+        content: { meta: revive(newest.meta), ops: newest.ops },
+      });
+      for (const number of recovered.stale) await disk.remove(join(directory, segmentName(number)));
+      return journal;
+    }),
+  );
+}
+
+interface JournalParts {
+  readonly disk: Disk;
+  readonly directory: string;
+  readonly segmentBytes: number;
+  readonly storageId: Uint8Array;
+  readonly lock: DirectoryLock;
+  readonly firstSegment: number;
+  readonly torn: boolean;
+}
+
+interface SegmentStart {
+  readonly number: number;
+  readonly firstSegment: number;
+  readonly before: { readonly seq: number; readonly bodyCrc: number };
+  readonly kind: Frame["kind"];
+  readonly content: FrameContent;
+}
+
+/** The segment that frames go to. */
+interface OpenSegment {
+  readonly file: DiskFile;
+  readonly number: number;
+  readonly nonce: Uint8Array;
+  /** Where the next frame goes. */
+  end: number;
+}
+
+export class Journal {
+  readonly storageId: Uint8Array;
+  /** Whether opening it cut off a write that a crash had interrupted. Nobody was told that it succeeded. */
+  readonly torn: boolean;
+  readonly #disk: Disk;
+  readonly #directory: string;
+  readonly #segmentBytes: number;
+  readonly #lock: DirectoryLock;
+  #segment: OpenSegment | undefined;
+  #last = { seq: 0, bodyCrc: 0 };
+  #firstSegment: number;
+  #busy = false;
+  #closed = false;
+  /** The poison latch: after one failed write or flush, no later success is believed. */
+  #failure: OracleError | undefined;
+
+  /** @internal Use `createJournal` or `openJournal`. */
+  constructor(parts: JournalParts) {
+    this.#disk = parts.disk;
+    this.#directory = parts.directory;
+    this.#segmentBytes = parts.segmentBytes;
+    this.#lock = parts.lock;
+    this.storageId = parts.storageId;
+    this.torn = parts.torn;
+    this.#firstSegment = parts.firstSegment;
+  }
+
+  /** The segment that the next frame goes to, unless it rolls. */
+  get segment(): number {
+    return this.#segment?.number ?? 0;
+  }
+
+  /** The oldest segment that still counts. */
+  get firstSegment(): number {
+    return this.#firstSegment;
+  }
+
+  /** Why the journal takes nothing more. */
+  get failure(): OracleError | undefined {
+    return this.#failure;
+  }
+
+  /** Whether a frame of `bytes` of content would begin a new segment. */
+  wouldRoll(bytes: number): boolean {
+    return this.#segment !== undefined && this.#segment.end + bytes + 2 * SECTOR > this.#segmentBytes;
+  }
+
+  /**
+   * Returns once the frame is durable. One at a time: the next is not begun before this returned.
+   * @throws OracleError TSO_STORAGE: whether the frame is durable is not known, and the journal takes nothing more. TSO_CLOSED after `close`.
+   */
+  async append(content: FrameContent, options: AppendOptions = {}): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    const segment = this.#segment;
+    if (this.#closed || segment === undefined) throw new OracleError("TSO_CLOSED", `the journal in ${this.#directory} is closed`);
+    invariant(!this.#busy, "one frame is written at a time");
+    const firstSegment = options.firstSegment ?? this.#firstSegment;
+    const newest = options.roll === true ? segment.number + 1 : segment.number;
+    invariant(firstSegment >= this.#firstSegment, "what still counts moves forward only", { firstSegment });
+    invariant(firstSegment <= newest, "the newest segment always counts", { firstSegment, newest });
+    this.#busy = true;
+    try {
+      const encoded = this.#encode(segment.nonce, { kind: "batch", firstSegment, content });
+      const full = segment.end > SECTOR && segment.end + encoded.bytes.length > this.#segmentBytes;
+      if (full || options.roll === true) {
+        await segment.file.close();
+        await this.begin({ number: segment.number + 1, firstSegment, before: this.#last, kind: "batch", content });
+      } else {
+        if (failpointsArmed()) await failpoint("journal/before-write");
+        await segment.file.write(encoded.bytes, segment.end);
+        if (failpointsArmed()) await failpoint("journal/before-sync");
+        await segment.file.datasync();
+        segment.end += encoded.bytes.length;
+        this.#last = { seq: this.#last.seq + 1, bodyCrc: encoded.bodyCrc };
+      }
+      await this.#release(firstSegment);
+    } catch (error) {
+      throw this.#poison(error);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  /** Frees the directory. Safe to call twice; a frame being written is waited for by whoever wrote it. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    invariant(!this.#busy, "a journal is closed between frames");
+    try {
+      await this.#segment?.file.close();
+    } finally {
+      await this.#lock.release();
+    }
+  }
+
+  /**
+   * Begins a segment that holds its first frame already when it gets its name: filled with zeros, written, flushed, then linked, so that a segment
+   * without a good frame is never what a crash left. A name that is taken means that another process writes here.
+   * @internal
+   */
+  async begin({ number, firstSegment, before, kind, content }: SegmentStart): Promise<void> {
+    const nonce = randomBytes(16);
+    const unfinished = join(this.#directory, unfinishedName(number));
+    const path = join(this.#directory, segmentName(number));
+    this.#last = before;
+    const encoded = this.#encode(nonce, { kind, firstSegment, content });
+    const header = encodeSegmentHeader({ number, nonce, storageId: this.storageId, prevSeq: before.seq, prevBodyCrc: before.bodyCrc });
+    const bytes = new Uint8Array(Math.max(this.#segmentBytes, SECTOR + encoded.bytes.length));
+    bytes.set(header, 0);
+    bytes.set(encoded.bytes, SECTOR);
+    if (failpointsArmed()) await failpoint("journal/before-roll");
+    const file = await this.#disk.create(unfinished);
+    await file.write(bytes, 0);
+    await file.datasync();
+    try {
+      await this.#disk.link(unfinished, path);
+    } catch (error) {
+      if (!isErrno(error, "EEXIST")) throw error;
+      throw new OracleError("TSO_LOCKED", `${path} was made by another process that writes to the same directory`, { cause: error });
+    }
+    await this.#disk.remove(unfinished);
+    await this.#disk.syncDirectory(this.#directory);
+    this.#segment = { file, number, nonce, end: SECTOR + encoded.bytes.length };
+    this.#last = { seq: before.seq + 1, bodyCrc: encoded.bodyCrc };
+  }
+
+  #encode(nonce: Uint8Array, frame: { readonly kind: Frame["kind"]; readonly firstSegment: number; readonly content: FrameContent }) {
+    const { seq, bodyCrc } = this.#last;
+    const { kind, firstSegment, content } = frame;
+    return encodeFrame({ kind, seq: seq + 1, syncedThrough: seq, firstSegment, ...content }, { nonce, prevBodyCrc: bodyCrc });
+  }
+
+  async #release(firstSegment: number): Promise<void> {
+    for (let number = this.#firstSegment; number < firstSegment; number++) {
+      await this.#disk.remove(join(this.#directory, segmentName(number)));
+    }
+    this.#firstSegment = firstSegment;
+  }
+
+  #poison(error: unknown): OracleError {
+    this.#failure = storageError(this.#directory, error);
+    return this.#failure;
+  }
+}
+
+async function withLock<T>(disk: Disk, directory: string, use: (lock: DirectoryLock) => Promise<T>): Promise<T> {
+  const lock = await disk.lock(directory);
+  try {
+    return await use(lock);
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+/** Gives the system's errors a code of ours, and names the directory. */
+async function guardStorage<T>(directory: string, use: () => Promise<T>): Promise<T> {
+  try {
+    return await use();
+  } catch (error) {
+    throw storageError(directory, error);
+  }
+}
+
+function storageError(directory: string, error: unknown): OracleError {
+  if (error instanceof OracleError) return error;
+  return new OracleError("TSO_STORAGE", `the disk under ${directory} failed: ${messageOf(error)}`, { cause: error });
+}

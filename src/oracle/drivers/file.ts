@@ -1,0 +1,205 @@
+import { type Epoch, epoch } from "../../base/epoch.ts";
+import { OracleError } from "../../base/errors.ts";
+import { invariant } from "../../base/invariant.ts";
+import { type Logger, silentLogger } from "../../base/logger.ts";
+import { wholeOption } from "../../base/options.ts";
+import { createCodec, list, record, union, whole } from "../../base/shape.ts";
+import { Watched } from "../../base/watched.ts";
+import type { Disk } from "../../disk/disk.ts";
+import { createJournal, hasJournal, type Journal, openJournal } from "../../disk/journal.ts";
+import { nodeDisk } from "../../disk/node-disk.ts";
+import type { ConsensusDriver, FencedStore, ServedLeadership } from "../driver.ts";
+import { changeShape } from "../rules/codec.ts";
+import { type OracleChange, OracleTables } from "../rules/state.ts";
+import { PHYSICAL_MS_MAX } from "../rules/timestamp.ts";
+import { storeDriver } from "./store.ts";
+
+export interface FileDriverOptions {
+  /** Holds nothing but this driver's files. Made if it is missing. */
+  readonly directory: string;
+  /** False refuses a directory without a journal, which a mount that is missing looks like. @defaultValue true */
+  readonly create?: boolean | undefined;
+  /** Size of a segment in bytes, from 4096 up. @defaultValue 8 MiB */
+  readonly segmentBytes?: number | undefined;
+  /** @defaultValue the file system of this machine */
+  readonly disk?: Disk | undefined;
+  readonly logger?: Logger | undefined;
+}
+
+/** What every frame repeats. */
+interface Image {
+  /** How often this directory was opened: the epoch of the process that has it open. */
+  readonly opens: number;
+}
+
+type JournalOp =
+  | { readonly type: "changes"; readonly changes: readonly OracleChange[] }
+  /** A part of the whole state, so that older segments are no longer needed. */
+  | { readonly type: "base"; readonly part: number; readonly last: boolean; readonly changes: readonly OracleChange[] };
+
+const imageCodec = createCodec("the journal's image", 1, record<Image>({ opens: whole() }));
+const flag = { write: (value: boolean) => (value ? 1 : 0), read: (raw: unknown) => whole(1).read(raw) === 1 };
+const opCodec = createCodec(
+  "a journal entry",
+  1,
+  union<JournalOp, "type">("type", {
+    changes: [1, record({ changes: list(changeShape) })],
+    base: [2, record({ part: whole(), last: flag, changes: list(changeShape) })],
+  }),
+);
+
+/** Changes in one part of a base. */
+const BASE_PART_CHANGES = 2_000;
+/** Segments that may pile up by restarts alone. */
+const SEGMENTS_MAX = 4;
+
+/**
+ * A single node's oracle in a directory: a journal of changes, one flush for all that arrived together. Its epoch is the count of opens, from 1.
+ * @throws OracleError TSO_LOCKED where another process has the directory open; TSO_STORAGE where it is damaged or the disk fails; TSO_WRONG_FORMAT
+ * where it belongs to something else, or to a newer release.
+ */
+export async function fileDriver(options: FileDriverOptions): Promise<ConsensusDriver> {
+  return storeDriver(await openFileStore(options));
+}
+
+/**
+ * Makes a directory whose timestamps begin above `seedPhysicalMs`: for an oracle that takes over from another one.
+ * @throws OracleError TSO_INVALID_OPTION for a seed outside 0 to 2^46-1; TSO_WRONG_FORMAT where the directory is not empty.
+ */
+export async function initFileDirectory(options: FileDriverOptions & { readonly seedPhysicalMs?: number | undefined }): Promise<void> {
+  const seedPhysicalMs = wholeOption("seedPhysicalMs", options.seedPhysicalMs ?? 0, { from: 0, through: PHYSICAL_MS_MAX });
+  const journal = await createJournal(journalOptions(options), frameOf({ opens: 0 }, [{ type: "high-water", highWater: seedPhysicalMs }]));
+  await journal.close();
+}
+
+async function openFileStore(options: FileDriverOptions): Promise<FencedStore> {
+  const { directory, create = true, logger = silentLogger } = options;
+  const place = journalOptions(options);
+  if (!(await hasJournal(place))) {
+    if (!create) throw new OracleError("TSO_WRONG_FORMAT", `${directory} holds no data: make it with \`tsoracle init\`, or mount what is missing`);
+    logger.info({ directory }, "there is no data here yet: beginning at zero");
+    return FileStore.ready(await createJournal(place, frameOf({ opens: 1 }, [])), { opens: 1 }, new OracleTables());
+  }
+  const replay = new Replay();
+  let image: Image = { opens: 0 };
+  const journal = await openJournal({
+    ...place,
+    replay: (frame) => {
+      for (const op of frame.ops) replay.op(opCodec.decode(op));
+    },
+    revive: (meta) => {
+      image = { opens: imageCodec.decode(meta).opens + 1 };
+      return imageCodec.encode(image);
+    },
+  });
+  if (journal.torn) logger.warn({ directory }, "a write that a crash had interrupted was cut off; nobody was told that it succeeded");
+  return FileStore.ready(journal, image, replay.tables);
+}
+
+function journalOptions({ disk = nodeDisk, directory, segmentBytes }: FileDriverOptions) {
+  if (segmentBytes !== undefined) wholeOption("segmentBytes", segmentBytes, { from: 4096, through: 1024 * 1024 * 1024 });
+  return { disk, directory, segmentBytes };
+}
+
+function frameOf(image: Image, changes: readonly OracleChange[]) {
+  return { meta: imageCodec.encode(image), ops: changes.length === 0 ? [] : [opCodec.encode({ type: "changes", changes })] };
+}
+
+/** Rebuilds the state. A base that a crash left unfinished is dropped: what it was made from is still there. */
+class Replay {
+  tables = new OracleTables();
+  #base: { readonly tables: OracleTables; readonly parts: number } | undefined;
+
+  op(op: JournalOp): void {
+    if (op.type === "changes") {
+      this.#base = undefined;
+      for (const change of op.changes) this.tables.change(change);
+      return;
+    }
+    const base = op.part === 0 ? { tables: new OracleTables(), parts: 0 } : this.#base;
+    if (base === undefined || base.parts !== op.part) {
+      throw new OracleError("TSO_STORAGE", `the journal's base has part ${op.part} where part ${base?.parts ?? 0} belongs`);
+    }
+    for (const change of op.changes) base.tables.change(change);
+    this.#base = { tables: base.tables, parts: op.part + 1 };
+    if (!op.last) return;
+    this.tables = base.tables;
+    this.#base = undefined;
+  }
+}
+
+class FileStore implements FencedStore {
+  /** The kernel holds the directory for this process. */
+  readonly exclusive = true;
+  readonly #journal: Journal;
+  readonly #image: Image;
+  readonly #epoch: Epoch;
+  /** The durable state: what a base is written from. */
+  readonly #tables: OracleTables;
+  readonly #leadership: Watched<ServedLeadership>;
+  #baseBytes = 0;
+  #bytesSinceBase = 0;
+
+  private constructor(journal: Journal, image: Image, tables: OracleTables) {
+    this.#journal = journal;
+    this.#image = image;
+    this.#tables = tables;
+    this.#epoch = epoch(BigInt(image.opens));
+    this.#leadership = new Watched<ServedLeadership>({ role: "leader", epoch: this.#epoch });
+  }
+
+  /** A store whose directory holds few segments, however often it was opened. */
+  static async ready(journal: Journal, image: Image, tables: OracleTables): Promise<FileStore> {
+    const store = new FileStore(journal, image, tables);
+    try {
+      if (journal.segment - journal.firstSegment >= SEGMENTS_MAX) await store.#writeBase();
+    } catch (error) {
+      await journal.close();
+      throw error;
+    }
+    return store;
+  }
+
+  async open(asked: Epoch): Promise<Iterable<OracleChange>> {
+    invariant(asked === this.#epoch, "the reign is the one that opening the directory began", { asked });
+    if (this.#journal.failure !== undefined) throw this.#journal.failure;
+    return this.#tables.capture();
+  }
+
+  async commit(changes: readonly OracleChange[], asked: Epoch): Promise<"committed" | "fenced"> {
+    invariant(asked === this.#epoch, "the reign is the one that opening the directory began", { asked });
+    const frame = frameOf(this.#image, changes);
+    const bytes = frame.ops.reduce((sum, op) => sum + op.length, 0);
+    if (this.#journal.wouldRoll(bytes) && this.#bytesSinceBase >= 2 * this.#baseBytes) await this.#writeBase();
+    await this.#journal.append(frame);
+    this.#bytesSinceBase += bytes;
+    for (const change of changes) this.#tables.change(change);
+    return "committed";
+  }
+
+  leadership(options: { readonly signal?: AbortSignal | undefined } = {}): AsyncIterable<ServedLeadership> {
+    return this.#leadership.values(options.signal);
+  }
+
+  async close(): Promise<void> {
+    this.#leadership.end();
+    await this.#journal.close();
+  }
+
+  /** Writes the whole state into a segment of its own; once its last part is durable, everything before it is dropped. */
+  async #writeBase(): Promise<void> {
+    const changes = [...this.#tables.capture()];
+    const parts = Math.ceil(changes.length / BASE_PART_CHANGES);
+    this.#baseBytes = 0;
+    this.#bytesSinceBase = 0;
+    const firstSegment = this.#journal.segment + 1;
+    for (let part = 0; part < parts; part++) {
+      const last = part === parts - 1;
+      const some = changes.slice(part * BASE_PART_CHANGES, (part + 1) * BASE_PART_CHANGES);
+      const op = opCodec.encode({ type: "base", part, last, changes: some });
+      this.#baseBytes += op.length;
+      const content = { meta: imageCodec.encode(this.#image), ops: [op] };
+      await this.#journal.append(content, { roll: part === 0, firstSegment: last ? firstSegment : undefined });
+    }
+  }
+}

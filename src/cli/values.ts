@@ -1,0 +1,35 @@
+/** What may stand on the command line, in the environment and in the configuration file. Each refusal names the value and what is expected. */
+import { InvalidArgumentError } from "commander";
+
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** `250ms`, `3s`, `5m`, `1h`, `1d` as milliseconds. */
+export function parseDuration(text: string): number {
+  const [, digits, unit] = /^(\d{1,12})(ms|s|m|h|d)$/.exec(text) ?? [];
+  if (digits === undefined || unit === undefined) {
+    throw new InvalidArgumentError(`"${text}" is not a duration: a whole number and a unit (ms, s, m, h or d), like 250ms or 3s.`);
+  }
+  return Number(digits) * (UNIT_MS[unit] ?? 1);
+}
+
+export function parseWhole(from: number, through: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+    if (Number.isSafeInteger(value) && value >= from && value <= through) return value;
+    throw new InvalidArgumentError(`"${text}" is not a whole number from ${from} to ${through}.`);
+  };
+}
+
+/** An unsigned 64-bit number, in decimal. */
+export function parseU64(text: string): bigint {
+  const value = /^\d{1,20}$/.test(text) ? BigInt(text) : undefined;
+  if (value === undefined || value > 0xffff_ffff_ffff_ffffn) throw new InvalidArgumentError(`"${text}" is not a whole number from 0 to 2^64-1.`);
+  return value;
+}
+
+/** `HOST:PORT`, without a scheme; an IPv6 host in brackets. */
+export function parseAddress(text: string): string {
+  const [, port] = /^(?:\[[0-9a-fA-F:.]+\]|[^\s:/[\]]+):(\d{1,5})$/.exec(text) ?? [];
+  if (port === undefined || Number(port) > 65_535) throw new InvalidArgumentError(`"${text}" is not HOST:PORT, like 127.0.0.1:50551.`);
+  return text;
+}

@@ -1,0 +1,47 @@
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { describe, expect, test } from "vitest";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/** Runs an example as its first lines say, and returns what it prints. It fails the test if it exits with anything but 0. */
+async function output(name: string): Promise<string> {
+  const { stdout } = await promisify(execFile)(process.execPath, ["--import", "tsx", `examples/${name}.ts`], { cwd: root });
+  return stdout;
+}
+
+describe("each example runs, and prints what it is there to show", () => {
+  test("embedded-server: a restart loses nothing", async () => {
+    const [first = "", second = ""] = (await output("embedded-server")).split("\n");
+    const [, firstTimestamp = "0"] = /^first start: timestamp (\d+), invoices from 0 on$/.exec(first) ?? [];
+    const [, secondTimestamp = "0"] = /^second start: timestamp (\d+), invoices from 3 on$/.exec(second) ?? [];
+    expect(BigInt(firstTimestamp)).toBeGreaterThan(0n);
+    expect(BigInt(secondTimestamp)).toBeGreaterThan(BigInt(firstTimestamp));
+  });
+
+  test("failover-demo: timestamps rise over a change of leaders and a clock that goes back", async () => {
+    const lines = (await output("failover-demo")).split("\n");
+    expect(lines.filter((line) => line.includes("not leader"))).toHaveLength(2);
+    expect(lines).toContain("4 timestamps, each above the one before");
+  });
+
+  test("custom-driver: a second writer takes over without a gap", async () => {
+    expect(await output("custom-driver")).toBe(
+      [
+        "A grants invoices 0 (3 of them)",
+        "B has taken over, and grants invoices 3 (2 of them)",
+        "A is told: 9 FAILED_PRECONDITION: not leader",
+        "B goes on with 5 (1 of them)",
+        "",
+      ].join("\n"),
+    );
+  });
+
+  test("custom-driver: the store itself takes less than 60 lines", async () => {
+    const text = await readFile(`${root}examples/custom-driver.ts`, "utf8");
+    const store = text.slice(text.indexOf("class SharedDirectory"), text.indexOf("const directory = "));
+    expect(store.split("\n").length).toBeLessThan(60);
+  });
+});

@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import { type Command, Option } from "commander";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -8,7 +9,7 @@ import { DEFAULT_LIMITS, LIMIT_RANGES, type OracleLimits } from "../oracle/rules
 import { PHYSICAL_MS_MAX } from "../oracle/rules/timestamp.ts";
 import { OracleServer, type TlsOptions } from "../server/server.ts";
 import { applyConfigFile, option } from "./config.ts";
-import { usageError } from "./exit-codes.ts";
+import { EXIT, usageError } from "./exit-codes.ts";
 import { createLogger, LOG_LEVELS } from "./logger.ts";
 import { parseAddress, parseDuration, parseWhole } from "./values.ts";
 
@@ -137,8 +138,17 @@ async function serve(flags: ServeFlags, openDriver: (logger: Logger) => Promise<
     });
     await runUntilEnd(server, { graceMs: flags.shutdownGrace, logger });
   } finally {
-    await driver.close();
+    await closeWithin(driver, flags.shutdownGrace, logger);
   }
+}
+
+/** A driver waits for its disk, and a disk can hang. */
+async function closeWithin(driver: ConsensusDriver, graceMs: number, logger: Logger): Promise<void> {
+  const late = Symbol("late");
+  const ended = await Promise.race([driver.close(), delay(graceMs, late, { ref: false })]);
+  if (ended !== late) return;
+  logger.error({ graceMs }, "the driver did not close in time: leaving it as a crash would");
+  process.exit(EXIT.failed);
 }
 
 async function runUntilEnd(server: OracleServer, { graceMs, logger }: { readonly graceMs: number; readonly logger: Logger }): Promise<void> {

@@ -157,7 +157,7 @@ export class Serving {
     if (reign === undefined) return this.#notLeader();
     const now = this.#options.clock(); // the only reading: what is decided on below cannot change under way
     const first = this.#allocator.grant(count, now);
-    const outcome = first.type === "window-exhausted" ? await this.#extendAndGrant(reign, count, now) : first;
+    const outcome = first.type === "window-exhausted" ? await this.#waiting(() => this.#extendAndGrant(reign, count, now)) : first;
     switch (outcome.type) {
       case "granted":
         this.counters.timestampsIssued += count;
@@ -165,6 +165,8 @@ export class Serving {
         return ok({ grant: outcome.grant, epoch: reign.epoch });
       case "failed":
         return outcome.answer;
+      case "not-applied":
+        return notApplied(outcome, "");
       case "not-leading":
         return this.#notLeader();
       case "invalid-count":

@@ -52,7 +52,7 @@ export function memoryDriver(options: MemoryDriverOptions = {}): MemoryDriver {
       const answer = memory.answer?.(command);
       return answer === undefined ? driver.submit(command) : Promise.resolve(answer);
     },
-    confirm: async (reign) => (memory.confirms === undefined ? driver.confirm(reign) : memory.confirms(reign)),
+    confirm: async (reign) => (memory.confirms === undefined ? !store.fenced(reign) && driver.confirm(reign) : memory.confirms(reign)),
     view: () => driver.view(),
     close: () => driver.close(),
     lead: (reign) => store.lead(reign),
@@ -96,8 +96,12 @@ class MemoryStore implements FencedStore {
     if (fence > this.#fence) this.#fence = fence;
   }
 
+  fenced(reign: Epoch): boolean {
+    return reign < this.#fence;
+  }
+
   async open(reign: Epoch): Promise<Iterable<OracleChange>> {
-    if (reign < this.#fence) throw new OracleError("TSO_FENCED", `epoch ${reign} is below the fence ${this.#fence}`);
+    if (this.fenced(reign)) throw new OracleError("TSO_FENCED", `epoch ${reign} is below the fence ${this.#fence}`);
     this.raise(reign);
     return this.#tables.capture();
   }

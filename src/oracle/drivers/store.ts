@@ -37,8 +37,10 @@ class StoreDriver implements ConsensusDriver {
   #reign: Epoch | undefined;
   /** The state as read under the fence of one reign; dropped whenever it may differ from the store. */
   #opened: { readonly epoch: Epoch; readonly machine: OracleMachine } | undefined;
-  /** What `view()` shows before anything was read. */
-  readonly #nothing = new OracleTables();
+  /** What `view()` shows: what was published last, also while the state is being read again. So nothing that was shown is ever taken back. */
+  #shown = new OracleTables();
+  /** The question whether this epoch leads that waits in the queue: whoever asks the same before its turn comes shares the answer. */
+  #proof: { readonly epoch: Epoch; readonly answer: Promise<boolean> } | undefined;
   #subscribed = false;
   #closing: Promise<void> | undefined;
   /** Set once, by a final failure of the store; `#failed` lets the subscriber hear of it at once. */
@@ -51,13 +53,18 @@ class StoreDriver implements ConsensusDriver {
     this.#failed = rejectable();
   }
 
-  async *leadership(options: { readonly signal?: AbortSignal | undefined } = {}): AsyncGenerator<ServedLeadership, void, void> {
+  async *leadership({ signal }: { readonly signal?: AbortSignal | undefined } = {}): AsyncGenerator<ServedLeadership, void, void> {
     if (this.#subscribed) throw new OracleError("TSO_ALREADY_SUBSCRIBED", "this driver's leadership has a subscriber: a driver serves one server");
     this.#subscribed = true;
-    const events = this.#store.leadership(options)[Symbol.asyncIterator]();
+    const events = this.#store.leadership({ signal })[Symbol.asyncIterator]();
+    const aborted = new Promise<{ readonly done: true }>((resolve) => {
+      const end = (): void => resolve({ done: true });
+      if (signal?.aborted === true) end();
+      signal?.addEventListener("abort", end, { once: true });
+    });
     try {
       for (;;) {
-        const event = await Promise.race([events.next(), this.#failed.promise]);
+        const event = await Promise.race([events.next(), this.#failed.promise, aborted]);
         if (event.done === true) return;
         this.#reign = event.value.role === "leader" ? event.value.epoch : undefined;
         yield event.value;
@@ -65,7 +72,8 @@ class StoreDriver implements ConsensusDriver {
     } finally {
       this.#reign = undefined;
       this.#subscribed = false;
-      await events.return?.();
+      // Not waited for, and what it says is of no more use: a store that hangs must not keep its server from closing.
+      void Promise.resolve(events.return?.()).catch(() => undefined);
     }
   }
 
@@ -80,12 +88,15 @@ class StoreDriver implements ConsensusDriver {
   confirm(epoch: Epoch): Promise<boolean> {
     if (this.#reign !== epoch || this.#failure !== undefined) return Promise.resolve(false);
     if (this.#store.exclusive === true) return Promise.resolve(true);
-    if (this.#closing !== undefined || this.#queue.length >= this.#queueMax) return Promise.resolve(false);
-    return new Promise((settle) => this.#enqueue({ type: "proof", epoch, settle }));
+    if (this.#closing !== undefined) return Promise.resolve(false);
+    if (this.#proof?.epoch !== epoch) {
+      this.#proof = { epoch, answer: new Promise((settle) => this.#enqueue({ type: "proof", epoch, settle })) };
+    }
+    return this.#proof.answer;
   }
 
   view(): OracleView {
-    return this.#opened?.machine.state ?? this.#nothing;
+    return this.#shown;
   }
 
   close(): Promise<void> {
@@ -107,6 +118,7 @@ class StoreDriver implements ConsensusDriver {
     while (this.#queue.length > 0) {
       const waiting = this.#queue;
       this.#queue = [];
+      this.#proof = undefined; // a commit that begins now proves nothing to those who ask later
       await this.#serve(waiting);
     }
     this.#working = undefined;
@@ -169,6 +181,7 @@ class StoreDriver implements ConsensusDriver {
       for (const change of await this.#store.open(epoch)) tables.change(change);
       const machine = new OracleMachine(tables);
       this.#opened = { epoch, machine };
+      this.#shown = tables;
       return machine;
     } catch (error) {
       if (error instanceof OracleError && error.code === "TSO_FENCED") return { type: "fenced" };

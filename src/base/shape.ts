@@ -3,10 +3,12 @@
  * and bytes for msgpack; `read` checks everything it is given, so that no decoded value is ever one that its type excludes.
  */
 import { Packr, Unpackr } from "msgpackr";
+import { decodeUtf8Strict, encodeUtf8 } from "./bytes.ts";
 import { type Epoch, epochFromParts, epochParts } from "./epoch.ts";
 import { messageOf, OracleError } from "./errors.ts";
 
 export interface Shape<T> {
+  /** @throws OracleError TSO_WRONG_FORMAT for a value that `read` would refuse: nothing is stored that cannot be read again. */
   write(value: T): unknown;
   /** @throws OracleError TSO_WRONG_FORMAT */
   read(raw: unknown): T;
@@ -19,13 +21,13 @@ export interface Codec<T> {
   decode(bytes: Uint8Array): T;
 }
 
-// No shared structures: any single item decodes alone. Bytes are copied, so that a small value does not keep a large buffer alive.
+// No shared structures: any single item decodes alone.
 const packer = new Packr({ useRecords: false });
-const unpacker = new Unpackr({ useRecords: false, int64AsType: "bigint", copyBuffers: true });
+const unpacker = new Unpackr({ useRecords: false, int64AsType: "bigint" });
 
 export function createCodec<T>(what: string, version: number, shape: Shape<T>): Codec<T> {
   return {
-    encode: (value) => packer.pack([version, shape.write(value)]),
+    encode: (value) => new Uint8Array(packer.pack([version, shape.write(value)])),
     decode: (bytes) => {
       const raw = unpack(what, bytes);
       const [found, value] = Array.isArray(raw) && raw.length === 2 ? raw : [];
@@ -45,26 +47,28 @@ export function createCodec<T>(what: string, version: number, shape: Shape<T>): 
 
 /** A whole number from 0 to `max`, 2^53-1 if not said. */
 export function whole(max: number = Number.MAX_SAFE_INTEGER): Shape<number> {
-  return {
-    write: (value) => value,
-    read: (raw) => (typeof raw === "number" && Number.isSafeInteger(raw) && raw >= 0 && raw <= max ? raw : fail(`a whole number up to ${max}`, raw)),
-  };
+  return checked(
+    (raw): raw is number => typeof raw === "number" && Number.isSafeInteger(raw) && raw >= 0 && raw <= max,
+    `a whole number up to ${max}`,
+  );
 }
 
 /** An unsigned 64-bit number. */
-export const u64: Shape<bigint> = {
-  write: (value) => value,
-  read: (raw) => (typeof raw === "bigint" && raw >= 0n ? raw : fail("an unsigned 64-bit number", raw)),
-};
+export const u64: Shape<bigint> = checked(
+  (raw): raw is bigint => typeof raw === "bigint" && raw >= 0n && raw <= 0xffff_ffff_ffff_ffffn,
+  "an unsigned 64-bit number",
+);
 
+/** Well-formed text, as bytes: msgpack's own texts are read leniently, and two that differ could be read as one. */
 export const text: Shape<string> = {
-  write: (value) => value,
-  read: (raw) => (typeof raw === "string" && raw.isWellFormed() ? raw : fail("a text", raw)),
+  write: (value) => (value.isWellFormed() ? encodeUtf8(value) : fail("well-formed text", value)),
+  read: (raw) => (raw instanceof Uint8Array ? decodeUtf8Strict(raw) : undefined) ?? fail("well-formed text", raw),
 };
 
+/** Read as a copy, so that a small value does not keep a large buffer alive; never a Buffer. */
 export const bytes: Shape<Uint8Array> = {
   write: (value) => value,
-  read: (raw) => (raw instanceof Uint8Array ? raw : fail("bytes", raw)),
+  read: (raw) => (raw instanceof Uint8Array ? new Uint8Array(raw) : fail("bytes", raw)),
 };
 
 export const epochShape: Shape<Epoch> = {
@@ -138,6 +142,12 @@ export function union<T extends object, K extends keyof T & string>(
 
 /** No fields at all. */
 export const empty: Shape<object> = record({});
+
+/** The same check in both directions. */
+function checked<T>(fits: (raw: unknown) => raw is T, expected: string): Shape<T> {
+  const check = (raw: unknown): T => (fits(raw) ? raw : fail(expected, raw));
+  return { write: check, read: check };
+}
 
 function tuple(raw: unknown, length: number): readonly unknown[] {
   return Array.isArray(raw) && raw.length === length ? raw : fail(`a list of ${length}`, raw);

@@ -127,6 +127,7 @@ export function encodeFrame(frame: Frame, place: FramePlace): EncodedFrame {
   view.setUint32(64, frame.meta.length, true);
   view.setUint32(68, frame.ops.length, true);
   view.setUint8(72, frame.kind === "batch" ? 1 : 2);
+  view.setUint32(76, crc32(bytes.subarray(HEAD, HEAD + mapLength)), true);
   view.setUint32(4, crc32(bytes.subarray(8, HEAD)), true);
   return { bytes, bodyCrc };
 }
@@ -141,6 +142,7 @@ export interface FrameHead {
   readonly bodyCrc: number;
   readonly prevBodyCrc: number;
   readonly mapLength: number;
+  readonly mapCrc: number;
   readonly metaLength: number;
   readonly opCount: number;
 }
@@ -161,6 +163,7 @@ export function decodeFrameHead(segment: Uint8Array, at: number, nonce: Uint8Arr
     bodyCrc: view.getUint32(at + 52, true),
     prevBodyCrc: view.getUint32(at + 56, true),
     mapLength: view.getUint32(at + 60, true),
+    mapCrc: view.getUint32(at + 76, true),
     metaLength: view.getUint32(at + 64, true),
     opCount: view.getUint32(at + 68, true),
   };
@@ -194,16 +197,20 @@ export function paddedLength(length: number): number {
 
 /**
  * Whether some sector of the frame was never written: it is all zero, or beyond the end of the file, and the frame does not say that it is zero on
- * purpose. Such a frame never became durable as a whole, so nothing vouched for it. Without such a sector a wrong checksum means damage.
+ * purpose. Such a frame never became durable as a whole, so nothing vouched for it. Without such a sector a wrong checksum means damage; so does a map
+ * whose sectors were all written and which fails its own checksum, for then it cannot be asked.
  */
 export function hasUnwrittenSector(segment: Uint8Array, at: number, head: FrameHead): boolean {
   const sectors = paddedLength(head.length) / SECTOR;
-  for (let i = 1; i < sectors; i++) {
-    const from = at + i * SECTOR;
-    if (from + SECTOR > segment.length) return true;
-    const byte = segment[at + HEAD + Math.floor(i / 7)] ?? 0;
-    const zeroOnPurpose = (byte & (1 << (i % 7))) !== 0;
-    if (!zeroOnPurpose && isZero(segment, from, from + SECTOR)) return true;
+  if (at + sectors * SECTOR > segment.length) return true;
+  const isUnwritten = (sector: number): boolean => isZero(segment, at + sector * SECTOR, at + (sector + 1) * SECTOR);
+  const firstAfterMap = Math.ceil((HEAD + head.mapLength) / SECTOR);
+  for (let i = 1; i < firstAfterMap; i++) if (isUnwritten(i)) return true;
+  const map = segment.subarray(at + HEAD, at + HEAD + head.mapLength);
+  if (crc32(map) !== head.mapCrc) return false;
+  for (let i = firstAfterMap; i < sectors; i++) {
+    const zeroOnPurpose = ((map[Math.floor(i / 7)] ?? 0) & (1 << (i % 7))) !== 0;
+    if (!zeroOnPurpose && isUnwritten(i)) return true;
   }
   return false;
 }

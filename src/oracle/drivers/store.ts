@@ -86,9 +86,8 @@ class StoreDriver implements ConsensusDriver {
   }
 
   confirm(epoch: Epoch): Promise<boolean> {
-    if (this.#reign !== epoch || this.#failure !== undefined) return Promise.resolve(false);
+    if (this.#reign !== epoch || this.#failure !== undefined || this.#closing !== undefined) return Promise.resolve(false);
     if (this.#store.exclusive === true) return Promise.resolve(true);
-    if (this.#closing !== undefined) return Promise.resolve(false);
     if (this.#proof?.epoch !== epoch) {
       this.#proof = { epoch, answer: new Promise((settle) => this.#enqueue({ type: "proof", epoch, settle })) };
     }

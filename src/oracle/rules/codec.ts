@@ -98,11 +98,14 @@ export const changeShape = union<OracleChange, "type">("type", {
   "lease-dropped": [7, record({ id: physicalMs })],
 });
 
-type Chunk = { readonly type: "changes"; readonly changes: readonly OracleChange[] } | { readonly type: "end"; readonly total: number };
+/** `index` counts the chunks of one snapshot, so that one that is missing, comes twice or comes early is found. */
+type Chunk =
+  | { readonly type: "changes"; readonly index: number; readonly changes: readonly OracleChange[] }
+  | { readonly type: "end"; readonly index: number };
 
 const chunk = union<Chunk, "type">("type", {
-  changes: [1, record({ changes: list(changeShape) })],
-  end: [2, record({ total: whole() })],
+  changes: [1, record({ index: whole(), changes: list(changeShape) })],
+  end: [2, record({ index: whole() })],
 });
 
 export const commandCodec = createCodec("an oracle command", FORMAT, command);
@@ -110,42 +113,40 @@ export const outcomeCodec = createCodec("an oracle outcome", FORMAT, outcome);
 export const changesCodec = createCodec("a list of oracle changes", FORMAT, list(changeShape));
 const chunkCodec = createCodec("a chunk of an oracle snapshot", FORMAT, chunk);
 
-/** A snapshot is the state as changes, in chunks, and a last chunk that says how many there were. */
+/** A snapshot is the state as changes, in numbered chunks, and a last chunk that ends it. */
 export function* snapshotChunks(changes: Iterable<OracleChange>): Iterable<Uint8Array> {
   let pending: OracleChange[] = [];
-  let total = 0;
+  let index = 0;
   for (const next of changes) {
     pending.push(next);
-    total += 1;
     if (pending.length < CHUNK_CHANGES) continue;
-    yield chunkCodec.encode({ type: "changes", changes: pending });
+    yield chunkCodec.encode({ type: "changes", index, changes: pending });
+    index += 1;
     pending = [];
   }
-  if (pending.length > 0) yield chunkCodec.encode({ type: "changes", changes: pending });
-  yield chunkCodec.encode({ type: "end", total });
+  if (pending.length > 0) {
+    yield chunkCodec.encode({ type: "changes", index, changes: pending });
+    index += 1;
+  }
+  yield chunkCodec.encode({ type: "end", index });
 }
 
-/** Takes the chunks of one snapshot, in order. Both throw OracleError TSO_WRONG_FORMAT: `finish` unless every change came. */
+/** Takes the chunks of one snapshot, in order. Both throw OracleError TSO_WRONG_FORMAT: `finish` unless the last chunk came. */
 export function snapshotReader(onChange: (change: OracleChange) => void): { write(bytes: Uint8Array): void; finish(): void } {
-  let seen = 0;
-  let total: number | undefined;
+  let expected = 0;
+  let ended = false;
   return {
     write: (encoded) => {
-      if (total !== undefined) throw new OracleError("TSO_WRONG_FORMAT", "something follows the end of an oracle snapshot");
+      if (ended) throw new OracleError("TSO_WRONG_FORMAT", "something follows the end of an oracle snapshot");
       const decoded = chunkCodec.decode(encoded);
-      if (decoded.type === "end") {
-        total = decoded.total;
-        return;
-      }
-      seen += decoded.changes.length;
-      for (const next of decoded.changes) onChange(next);
+      if (decoded.index !== expected)
+        throw new OracleError("TSO_WRONG_FORMAT", `chunk ${decoded.index} of an oracle snapshot came as chunk ${expected}`);
+      expected += 1;
+      if (decoded.type === "end") ended = true;
+      else for (const next of decoded.changes) onChange(next);
     },
     finish: () => {
-      if (total === seen) return;
-      throw new OracleError(
-        "TSO_WRONG_FORMAT",
-        `an oracle snapshot of ${seen} changes ${total === undefined ? "lacks its end" : `announces ${total}`}`,
-      );
+      if (!ended) throw new OracleError("TSO_WRONG_FORMAT", `an oracle snapshot ends after ${expected} chunks, before its last one`);
     },
   };
 }

@@ -127,3 +127,8 @@ export type Refusal =
   | { readonly reason: "unknown-lease"; readonly id: number }
   | { readonly reason: "lease-expired"; readonly id: number; readonly expiresAtMs: number }
   | { readonly reason: "lease-superseded"; readonly id: number; readonly by: bigint };
+
+/** A physical ms beyond the 46 bits. Sums of what was asked for may be beyond what can be written down exactly: then the largest that can stands for them. */
+export function outOfRange(value: number): Refusal {
+  return { reason: "out-of-range", value: Math.min(value, Number.MAX_SAFE_INTEGER) };
+}

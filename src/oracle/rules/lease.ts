@@ -1,4 +1,4 @@
-import type { LeaseAcquireCommand, OracleOutcome, Refusal } from "./command.ts";
+import { type LeaseAcquireCommand, type OracleOutcome, outOfRange, type Refusal } from "./command.ts";
 import type { OracleLimits } from "./limits.ts";
 import type { Lease, OracleDraft } from "./state.ts";
 import { PHYSICAL_MS_MAX } from "./timestamp.ts";
@@ -20,7 +20,7 @@ export function acquireLease(draft: OracleDraft, limits: OracleLimits, command: 
   }
   if (draft.leaseCount >= limits.maxLeases) return refused({ reason: "lease-limit", limit: limits.maxLeases });
   const bound = Math.max(draft.highWater + 1, draft.clock + ttlMs);
-  if (bound > PHYSICAL_MS_MAX) return refused({ reason: "out-of-range", value: bound });
+  if (bound > PHYSICAL_MS_MAX) return refused(outOfRange(bound));
 
   if (active !== undefined) draft.change({ type: "lease", lease: { ...active, supersededBy: holderEpoch } });
   draft.change({ type: "high-water", highWater: bound });
@@ -39,7 +39,7 @@ export function renewLease(draft: OracleDraft, id: number): OracleOutcome {
   if (lease.supersededBy !== undefined) return refused({ reason: "lease-superseded", id, by: lease.supersededBy });
   if (isExpired(draft, lease)) return refused({ reason: "lease-expired", id, expiresAtMs: lease.expiresAtMs });
   const bound = Math.max(draft.highWater, draft.clock + lease.ttlMs);
-  if (bound > PHYSICAL_MS_MAX) return refused({ reason: "out-of-range", value: bound });
+  if (bound > PHYSICAL_MS_MAX) return refused(outOfRange(bound));
 
   if (bound > draft.highWater) draft.change({ type: "high-water", highWater: bound });
   const renewed: Lease = { ...lease, bound, expiresAtMs: draft.clock + lease.ttlMs };

@@ -3,7 +3,7 @@ import { OracleError } from "../../base/errors.ts";
 import { invariant, unreachable } from "../../base/invariant.ts";
 import type { AppliedAt, Prepared, RestoreSink, SnapshotView, StateMachine } from "../../log.ts";
 import { commandCodec, outcomeCodec, snapshotChunks, snapshotReader } from "./codec.ts";
-import type { OracleCommand, OracleOutcome, Refusal, TakeOverCommand } from "./command.ts";
+import { type OracleCommand, type OracleOutcome, outOfRange, type Refusal, type TakeOverCommand } from "./command.ts";
 import { acquireLease, expireLeases, releaseLease, renewLease } from "./lease.ts";
 import { differingLimit } from "./limits.ts";
 import { grantGroup, initSequence } from "./sequence.ts";
@@ -111,12 +111,12 @@ function decide(draft: OracleDraft, command: OracleCommand, entryEpoch: Epoch): 
   const { limits } = draft;
   if (limits === undefined) return refused({ reason: "no-limits" });
   if ("now" in command) {
-    if (command.now > PHYSICAL_MS_MAX) return refused({ reason: "out-of-range", value: command.now });
+    if (command.now > PHYSICAL_MS_MAX) return refused(outOfRange(command.now));
     advanceClock(draft, command.now);
   }
   switch (command.type) {
     case "advance":
-      if (command.atLeast > PHYSICAL_MS_MAX) return refused({ reason: "out-of-range", value: command.atLeast });
+      if (command.atLeast > PHYSICAL_MS_MAX) return refused(outOfRange(command.atLeast));
       if (command.atLeast > draft.highWater) draft.change({ type: "high-water", highWater: command.atLeast });
       return { type: "advanced", highWater: draft.highWater };
     case "expire":
@@ -162,7 +162,7 @@ function takeOver(draft: OracleDraft, command: TakeOverCommand): OracleOutcome {
     return refused({ reason: "clock-too-far", now, highWater: draft.highWater, maxClockJumpMs });
   const floor = Math.max(draft.highWater + 1, draft.clock, now);
   const highWater = floor + failoverAdvanceMs;
-  if (highWater > PHYSICAL_MS_MAX) return refused({ reason: "out-of-range", value: highWater });
+  if (highWater > PHYSICAL_MS_MAX) return refused(outOfRange(highWater));
 
   draft.change({ type: "fence", fence: epoch });
   if (draft.limits === undefined) draft.change({ type: "limits", limits });

@@ -44,7 +44,7 @@ export function validateGroup(limits: OracleLimits, group: SequenceGroup): Refus
     keys.add(key);
   }
   for (const { key, count } of group) {
-    if (count < 1 || count > limits.maxCount) return { reason: "invalid-count", count, max: limits.maxCount };
+    if (!Number.isInteger(count) || count < 1 || count > limits.maxCount) return { reason: "invalid-count", count, max: limits.maxCount };
     if (!isSequenceKey(key, limits)) return { reason: "invalid-key" };
   }
   return undefined;

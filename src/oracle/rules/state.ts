@@ -81,7 +81,8 @@ export class OracleTables implements OracleState {
 
   leaseOf(holder: Uint8Array): Lease | undefined {
     const id = this.#current.get(holderKey(holder));
-    return id === undefined ? undefined : this.#leases.get(id);
+    const lease = id === undefined ? undefined : this.#leases.get(id);
+    return lease?.supersededBy === undefined ? lease : undefined;
   }
 
   leases(): Iterable<Lease> {
@@ -140,14 +141,16 @@ export class OracleTables implements OracleState {
     const { limits, clock, highWater, fence } = this;
     const sequences = [...this.#sequences];
     const leases = [...this.#leases.values()];
-    return (function* () {
-      if (limits !== undefined) yield { type: "limits", limits } as const;
-      yield { type: "clock", clock } as const;
-      yield { type: "high-water", highWater } as const;
-      yield { type: "fence", fence } as const;
-      for (const [key, { first, next }] of sequences) yield { type: "sequence", key, first, next } as const;
-      for (const lease of leases) yield { type: "lease", lease } as const;
-    })();
+    return {
+      *[Symbol.iterator]() {
+        if (limits !== undefined) yield { type: "limits", limits } as const;
+        yield { type: "clock", clock } as const;
+        yield { type: "high-water", highWater } as const;
+        yield { type: "fence", fence } as const;
+        for (const [key, { first, next }] of sequences) yield { type: "sequence", key, first, next } as const;
+        for (const lease of leases) yield { type: "lease", lease } as const;
+      },
+    };
   }
 }
 

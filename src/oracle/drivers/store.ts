@@ -137,12 +137,10 @@ class StoreDriver implements ConsensusDriver {
     const transaction = machine.begin({ epoch });
     const batch: Waiting[] = [];
     const answers: (() => void)[] = [];
-    let proof = false;
     for (const next of waiting) {
       if (transaction.changes.length >= BATCH_CHANGES) break;
       batch.push(next);
       if (next.type === "proof") {
-        proof = true;
         answers.push(() => next.settle(next.epoch === epoch));
       } else {
         const outcome = transaction.apply(next.command);
@@ -150,7 +148,9 @@ class StoreDriver implements ConsensusDriver {
       }
     }
     waiting.splice(0, batch.length);
-    const committed = transaction.changes.length > 0 || proof ? await this.#commit(transaction.changes, epoch) : "committed";
+    // A batch that changes nothing is answered from memory only where no other process can have changed the store meanwhile.
+    const mustAsk = transaction.changes.length > 0 || this.#store.exclusive !== true;
+    const committed = mustAsk ? await this.#commit(transaction.changes, epoch) : "committed";
     if (committed === "committed") {
       transaction.commit();
       for (const answer of answers) answer();

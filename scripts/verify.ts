@@ -25,6 +25,7 @@ const steps: readonly Step[] = [
   step("layers", "vitest", "run", "test/unit/layers.test.ts"),
   step("unused code", "knip"),
   step("package", "npm", "run", "check:package"),
+  step("simulation", "tsx", "scripts/sim.ts", "--seconds", "60"),
   step("tests", "npm", "test", "--", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`),
 ];
 

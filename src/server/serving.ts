@@ -2,7 +2,6 @@
  * Who may answer, and with what: the fence on every gain of leadership, the gate, the window and its extension ahead of need. Knows nothing of gRPC's
  * transport; the statuses it answers with are the wire's.
  */
-import { setTimeout as delay } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import type { Epoch } from "../base/epoch.ts";
 import { messageOf, OracleError } from "../base/errors.ts";
@@ -18,6 +17,7 @@ import { PHYSICAL_MS_MAX } from "../oracle/rules/timestamp.ts";
 import { type Answer, failed, type Hint, notApplied, notLeader, ok, refusedBy } from "./answer.ts";
 import type { ServingOptions } from "./options.ts";
 import { SequenceBatcher } from "./sequence-batcher.ts";
+import { realTimers, type Timers } from "./timers.ts";
 
 /** Retries of a take-over that met a passing trouble: delays double between these, ms. */
 const FENCE_RETRY_MS = { first: 25, last: 250 };
@@ -85,6 +85,7 @@ export class Serving {
   readonly #allocator = new Allocator();
   readonly #batcher: SequenceBatcher;
   readonly #state: Watched<ServingState>;
+  readonly #timers: Timers;
   readonly #stopping = new AbortController();
   /** Leads, but may still be fencing. */
   #reign: Reign | undefined;
@@ -95,8 +96,9 @@ export class Serving {
   #acceptClockJump: boolean;
   #failure: Error | undefined;
 
-  constructor(options: ServingOptions) {
+  constructor(options: ServingOptions, timers: Timers = realTimers) {
     this.#options = options;
+    this.#timers = timers;
     this.#driver = options.driver;
     this.#batcher = new SequenceBatcher(options.driver);
     this.#acceptClockJump = options.acceptClockJump;
@@ -119,8 +121,8 @@ export class Serving {
 
   /** Follows the leadership until `stop()`. @throws whatever ended it for good: the driver's failure, or a refusal that no retry can mend. */
   async run(): Promise<void> {
-    const upkeep = setInterval(() => this.#upkeep(), Math.max(1, Math.min(UPKEEP_MS_MAX, Math.floor(this.#options.windowAheadMs / 4))));
-    upkeep.unref();
+    const upkeepMs = Math.max(1, Math.min(UPKEEP_MS_MAX, Math.floor(this.#options.windowAheadMs / 4)));
+    const stopUpkeep = this.#timers.every(upkeepMs, () => this.#upkeep());
     try {
       for await (const event of this.#driver.leadership({ signal: this.#stopping.signal })) {
         this.#onLeadership(event);
@@ -133,7 +135,7 @@ export class Serving {
       this.#failure ??= error instanceof Error ? error : new Error(messageOf(error));
       this.lastFault = messageOf(error);
     } finally {
-      clearInterval(upkeep);
+      stopUpkeep();
       this.#endReign({ role: "unknown" });
       this.#state.end();
     }
@@ -375,7 +377,7 @@ export class Serving {
       this.counters.fenceRetries += 1;
       this.lastFault = `take-over: ${submitted.detail ?? submitted.reason}`;
       logger.warn({ epoch: reign.epoch, reason: submitted.reason, detail: submitted.detail }, "take-over met a passing trouble: trying again");
-      await delay(retryMs, undefined, { signal: reign.ended.signal, ref: false }).catch(() => undefined); // ended: the loop sees it
+      await this.#timers.wait(retryMs, reign.ended.signal);
     }
   }
 

@@ -5,7 +5,7 @@
 import { Packr, Unpackr } from "msgpackr";
 import { decodeUtf8Strict, encodeUtf8 } from "./bytes.ts";
 import { type Epoch, epochFromParts, epochParts } from "./epoch.ts";
-import { messageOf, OracleError } from "./errors.ts";
+import { OracleError } from "./errors.ts";
 
 export interface Shape<T> {
   /** @throws OracleError TSO_WRONG_FORMAT for a value that `read` would refuse: nothing is stored that cannot be read again. */
@@ -34,12 +34,12 @@ export function createCodec<T>(what: string, version: number, shape: Shape<T>): 
       if (Number.isSafeInteger(found) && found > version) {
         throw new OracleError("TSO_WRONG_FORMAT", `${what} has format ${found}, and this release reads up to ${version}`);
       }
-      if (found !== version) throw wrong(what, raw);
+      if (found !== version) throw malformed(what);
       try {
         return shape.read(value);
       } catch (error) {
         if (!(error instanceof OracleError)) throw error;
-        throw new OracleError("TSO_WRONG_FORMAT", `${what} is malformed`, { cause: error });
+        throw malformed(what, error);
       }
     },
   };
@@ -157,13 +157,13 @@ function unpack(what: string, packed: Uint8Array): unknown {
   try {
     return unpacker.unpack(packed);
   } catch (error) {
-    // msgpackr throws plain errors of many kinds for bytes that are not msgpack
-    throw new OracleError("TSO_WRONG_FORMAT", `${what} is malformed: ${messageOf(error)}`, { cause: error });
+    throw malformed(what, error); // msgpackr throws plain errors of many kinds for bytes that are not msgpack
   }
 }
 
-function wrong(what: string, raw: unknown): OracleError {
-  return new OracleError("TSO_WRONG_FORMAT", `${what} is malformed: ${describe(raw)}`);
+/** The message has no word of what was read: replicas that answer with it must answer alike. */
+function malformed(what: string, cause?: unknown): OracleError {
+  return new OracleError("TSO_WRONG_FORMAT", `${what} is malformed`, { cause });
 }
 
 function fail(expected: string, raw: unknown): never {

@@ -27,6 +27,8 @@ export interface SegmentHeader {
   /** The last frame before this segment, and its body's checksum; 0 for the first segment. */
   readonly prevSeq: number;
   readonly prevBodyCrc: number;
+  /** The length of the file, which it has before it gets its name: a shorter one was cut off. */
+  readonly fileBytes: number;
 }
 
 /** `batch`: written by the process that decided it. `recover`: the newest frame of an earlier process, written again by its successor. */
@@ -71,6 +73,7 @@ export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
   sector.set(header.storageId, 40);
   setU64(view, 56, header.prevSeq);
   view.setUint32(64, header.prevBodyCrc, true);
+  setU64(view, 72, header.fileBytes);
   view.setUint32(4, crc32(sector.subarray(8)), true);
   return sector;
 }
@@ -91,6 +94,7 @@ export function decodeSegmentHeader(segment: Uint8Array): DecodedSegmentHeader {
     storageId: segment.subarray(40, 56),
     prevSeq: getU64(view, 56),
     prevBodyCrc: view.getUint32(64, true),
+    fileBytes: getU64(view, 72),
   };
 }
 

@@ -70,6 +70,8 @@ export async function openJournal(options: JournalOpening): Promise<Journal> {
       for await (const frame of recovered.frames) replay(frame);
 
       const { newest, before, lastSegment, storageId } = recovered;
+      // A killed process may have left a name that only the cache has: were the next one durable and this one not, a segment would be missing.
+      await disk.syncDirectory(directory);
       for (const name of unfinished) await disk.remove(join(directory, name));
       const { torn } = recovered;
       const journal = new Journal({ disk, directory, segmentBytes, storageId, lock, firstSegment: newest.firstSegment, torn });
@@ -219,14 +221,26 @@ export class Journal {
     const path = join(this.#directory, segmentName(number));
     this.#last = before;
     const encoded = this.#encode(nonce, { kind, firstSegment, content });
-    const header = encodeSegmentHeader({ number, nonce, storageId: this.storageId, prevSeq: before.seq, prevBodyCrc: before.bodyCrc });
     const bytes = new Uint8Array(Math.max(this.#segmentBytes, SECTOR + encoded.bytes.length));
-    bytes.set(header, 0);
+    const { storageId } = this;
+    bytes.set(encodeSegmentHeader({ number, nonce, storageId, prevSeq: before.seq, prevBodyCrc: before.bodyCrc, fileBytes: bytes.length }), 0);
     bytes.set(encoded.bytes, SECTOR);
     if (failpointsArmed()) await failpoint("journal/before-roll");
     const file = await this.#disk.create(unfinished);
-    await file.write(bytes, 0);
-    await file.datasync();
+    try {
+      await file.write(bytes, 0);
+      await file.datasync();
+      await this.#name(unfinished, path);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    this.#segment = { file, number, nonce, end: SECTOR + encoded.bytes.length };
+    this.#last = { seq: before.seq + 1, bodyCrc: encoded.bodyCrc };
+  }
+
+  /** Gives a segment its name, for good. */
+  async #name(unfinished: string, path: string): Promise<void> {
     try {
       await this.#disk.link(unfinished, path);
     } catch (error) {
@@ -235,8 +249,6 @@ export class Journal {
     }
     await this.#disk.remove(unfinished);
     await this.#disk.syncDirectory(this.#directory);
-    this.#segment = { file, number, nonce, end: SECTOR + encoded.bytes.length };
-    this.#last = { seq: before.seq + 1, bodyCrc: encoded.bodyCrc };
   }
 
   #encode(nonce: Uint8Array, frame: { readonly kind: Frame["kind"]; readonly firstSegment: number; readonly content: FrameContent }) {

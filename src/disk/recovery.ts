@@ -199,6 +199,8 @@ function checkHeader(path: string, number: number, bytes: Uint8Array): SegmentHe
   if (header === undefined) throw damaged(path, 0, "its header is damaged, or it is not a segment");
   if ("newerFormat" in header) throw new OracleError("TSO_WRONG_FORMAT", `${path} has format ${header.newerFormat}, and this release reads up to 1`);
   if (header.number !== number) throw damaged(path, 0, `it is segment ${header.number} under another name`);
+  if (bytes.length < header.fileBytes)
+    throw damaged(path, bytes.length, `the file was cut off: it had ${header.fileBytes} bytes before it had its name`);
   return header;
 }
 

@@ -1,3 +1,32 @@
 export { armFailpoint, type Failure } from "../base/failpoints.ts";
 export { createPrng, type Prng } from "../base/prng.ts";
+export {
+  type Answered,
+  checkLeases,
+  checkSafePoint,
+  checkTimestampOrder,
+  type FrontierRead,
+  type HighWaterRead,
+  type LeaseGrant,
+  type LeaseHistory,
+  type LeaseViolation,
+  type Release,
+  type SafePointRead,
+  type SafePointViolation,
+  type TimestampGrant,
+  type TimestampViolation,
+  type UnknownLease,
+} from "./checkers.ts";
+export { type DriverUnderTest, driverConformance } from "./driver-conformance.ts";
 export { DiskCrashed, FaultyDisk, type FaultyDiskOptions, type Operation, type PowerCut, systemError } from "./faulty-disk.ts";
+export {
+  type Assigned,
+  checkSequence,
+  type SequenceHistory,
+  type SequenceRead,
+  type SequenceReport,
+  type SequenceRequest,
+  type SequenceSummary,
+  type SequenceViolation,
+} from "./sequence-checker.ts";
+export { type SingleNodeReport, type SingleNodeSettings, simulateSingleNode } from "./single-node.ts";

@@ -242,5 +242,7 @@ function frontierOf(state: OracleState): number {
 
 /** Holders are compared by bytes. */
 function holderKey(holder: Uint8Array): string {
-  return String.fromCharCode(...holder);
+  let key = "";
+  for (const byte of holder) key += String.fromCharCode(byte);
+  return key;
 }

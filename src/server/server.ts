@@ -1,9 +1,10 @@
 import { type ChannelOptions, Server, ServerCredentials } from "@grpc/grpc-js";
 import { messageOf, OracleError } from "../base/errors.ts";
 import { VERSION } from "../base/version.ts";
+import type { ServingState } from "./gate.ts";
 import { nodeHandlers, nodeServiceDefinition } from "./node-service.ts";
 import { type OracleServerOptions, resolveServerOptions, type ServingOptions } from "./options.ts";
-import { Serving, type ServingState } from "./serving.ts";
+import { Serving } from "./serving.ts";
 import { tsoHandlers, tsoServiceDefinition } from "./tso-service.ts";
 
 export interface ListenOptions {

@@ -45,11 +45,11 @@ export function createCodec<T>(what: string, version: number, shape: Shape<T>): 
   };
 }
 
-/** A whole number from 0 to `max`, 2^53-1 if not said. */
-export function whole(max: number = Number.MAX_SAFE_INTEGER): Shape<number> {
+/** A whole number from `min`, 0 if not said, to `max`, 2^53-1 if not said. */
+export function whole(max: number = Number.MAX_SAFE_INTEGER, min = 0): Shape<number> {
   return checked(
-    (raw): raw is number => typeof raw === "number" && Number.isSafeInteger(raw) && raw >= 0 && raw <= max,
-    `a whole number up to ${max}`,
+    (raw): raw is number => typeof raw === "number" && Number.isSafeInteger(raw) && raw >= min && raw <= max,
+    `a whole number from ${min} to ${max}`,
   );
 }
 

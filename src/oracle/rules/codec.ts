@@ -16,13 +16,15 @@ const physicalMs = whole(PHYSICAL_MS_MAX);
 /** What a clock or a caller asked for may lie outside the range: the machine refuses it, by name. */
 const askedMs = whole();
 
+const limit = (name: keyof OracleLimits) => whole(LIMIT_RANGES[name].through, LIMIT_RANGES[name].from);
+
 const limits = record<OracleLimits>({
-  maxKeys: whole(LIMIT_RANGES.maxKeys.through),
-  maxKeyBytes: whole(LIMIT_RANGES.maxKeyBytes.through),
-  maxCount: whole(LIMIT_RANGES.maxCount.through),
-  maxBatchKeys: whole(LIMIT_RANGES.maxBatchKeys.through),
-  maxLeases: whole(LIMIT_RANGES.maxLeases.through),
-  maxHolderBytes: whole(LIMIT_RANGES.maxHolderBytes.through),
+  maxKeys: limit("maxKeys"),
+  maxKeyBytes: limit("maxKeyBytes"),
+  maxCount: limit("maxCount"),
+  maxBatchKeys: limit("maxBatchKeys"),
+  maxLeases: limit("maxLeases"),
+  maxHolderBytes: limit("maxHolderBytes"),
 });
 
 const sequence = record<SequenceState>({ first: u64, next: u64 });

@@ -119,7 +119,7 @@ export class OracleTables implements OracleState {
         return;
       case "lease":
         this.#leases.set(change.lease.id, change.lease);
-        if (change.lease.supersededBy === undefined) this.#current.set(holderKey(change.lease.holder), change.lease.id);
+        keepNewest(this.#current, change.lease);
         this.#frontier = undefined;
         return;
       case "lease-dropped": {
@@ -222,7 +222,7 @@ export class OracleDraft implements OracleState {
       case "lease":
         if (this.lease(change.lease.id) === undefined) this.leaseCount += 1;
         this.#leases.set(change.lease.id, change.lease);
-        if (change.lease.supersededBy === undefined) this.#current.set(holderKey(change.lease.holder), change.lease.id);
+        keepNewest(this.#current, change.lease);
         return;
       case "lease-dropped":
         if (this.lease(change.id) !== undefined) this.leaseCount -= 1;
@@ -238,6 +238,12 @@ function frontierOf(state: OracleState): number {
   let frontier = state.highWater;
   for (const lease of state.leases()) frontier = Math.min(frontier, lease.bound);
   return frontier;
+}
+
+/** Ids rise, so the newest lease of a holder is the one with the highest, in whatever order leases are read. */
+function keepNewest(current: Map<string, number>, { id, holder, supersededBy }: Lease): void {
+  const key = holderKey(holder);
+  if (supersededBy === undefined && id >= (current.get(key) ?? 0)) current.set(key, id);
 }
 
 /** Holders are compared by bytes. */

@@ -14,12 +14,20 @@ export function encodeUtf8(text: string): Uint8Array {
   return encoder.encode(text);
 }
 
-/** Orders by unsigned bytes: for well-formed text, the order of code points. */
-export function compareBytes(a: Uint8Array, b: Uint8Array): number {
+/**
+ * Orders well-formed texts as their UTF-8 bytes, which is by code points, without encoding them. JavaScript's own order is by UTF-16 units, in which a
+ * character beyond U+FFFF begins with a surrogate, below U+E000.
+ */
+export function compareUtf8(a: string, b: string): number {
   const shared = Math.min(a.length, b.length);
   for (let i = 0; i < shared; i++) {
-    const difference = (a[i] ?? 0) - (b[i] ?? 0);
-    if (difference !== 0) return difference;
+    const [inA, inB] = [a.charCodeAt(i), b.charCodeAt(i)];
+    if (inA === inB) continue;
+    return isSurrogate(inA) === isSurrogate(inB) ? inA - inB : isSurrogate(inA) ? 1 : -1;
   }
   return a.length - b.length;
+}
+
+function isSurrogate(unit: number): boolean {
+  return unit >= 0xd800 && unit <= 0xdfff;
 }

@@ -23,6 +23,12 @@ export function unreachable(value: never): never {
   throw new InvariantViolation("every case is handled", { value });
 }
 
+/** Never throws: an error in here would hide the one that is being told of. */
 function describe(details: Details): string {
-  return Object.keys(details).length === 0 ? "" : JSON.stringify(details, (_, value) => (typeof value === "bigint" ? `${value}` : value));
+  if (Object.keys(details).length === 0) return "";
+  try {
+    return JSON.stringify(details, (_, value) => (typeof value === "bigint" ? `${value}` : value));
+  } catch {
+    return `{${Object.keys(details).join(", ")}}`; // a circle, or something that does not want to be written
+  }
 }

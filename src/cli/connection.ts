@@ -7,7 +7,7 @@ import { LEADER_HINT_TRAILER } from "../server/answer.ts";
 import { option } from "./config.ts";
 import { CliError, EXIT, exitCodeOfStatus } from "./exit-codes.ts";
 import { readPem } from "./serve.ts";
-import { parseAddress, parseDuration } from "./values.ts";
+import { parseAddress, parseWait } from "./values.ts";
 
 export interface ConnectionFlags {
   readonly endpoint: string;
@@ -22,7 +22,7 @@ export interface ConnectionFlags {
 export function withConnection(command: Command): Command {
   return command
     .addOption(option("--endpoint <host:port>", "the server").argParser(parseAddress).default("127.0.0.1:50551"))
-    .addOption(option("--timeout <time>", "how long it may take").argParser(parseDuration).default(5_000, "5s"))
+    .addOption(option("--timeout <time>", "how long it may take").argParser(parseWait).default(5_000, "5s"))
     .addOption(option("--client-tls-ca <file>", "PEM authority of the server's certificate: turns TLS on"))
     .addOption(option("--client-tls-cert <file>", "PEM certificate of this client"))
     .addOption(option("--client-tls-key <file>", "PEM key of that certificate"))
@@ -102,6 +102,11 @@ function failureOf(error: ServiceError, endpoint: string, changes: boolean): Cli
 function leaderOf(error: ServiceError): string {
   const [hint] = error.metadata.get(LEADER_HINT_TRAILER);
   if (!(hint instanceof Buffer)) return "";
-  const { leaderEndpoint } = LeaderHint.decode(hint);
+  let leaderEndpoint: string | undefined;
+  try {
+    ({ leaderEndpoint } = LeaderHint.decode(hint));
+  } catch {
+    return ", and its hint cannot be read"; // not protobuf: some other server's
+  }
   return leaderEndpoint === undefined ? ", and no leader is known" : `, the leader is ${leaderEndpoint}`;
 }

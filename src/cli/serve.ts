@@ -11,9 +11,11 @@ import { OracleServer, type TlsOptions } from "../server/server.ts";
 import { applyConfigFile, option } from "./config.ts";
 import { EXIT, usageError } from "./exit-codes.ts";
 import { createLogger, LOG_LEVELS } from "./logger.ts";
-import { parseAddress, parseDuration, parseWhole } from "./values.ts";
+import { parseAddress, parseDuration, parseWait, parseWhole } from "./values.ts";
 
 const STATE_DIR = "./tsoracle-data";
+/** The default of --max-clock-jump. */
+const CLOCK_JUMP_MS = 86_400_000;
 const METRICS_LISTEN = "127.0.0.1:9551";
 
 interface ServeFlags {
@@ -65,13 +67,18 @@ export function addInit(program: Command): void {
     .action(async ({ stateDir, seedPhysicalMs }: { readonly stateDir: string; readonly seedPhysicalMs: number }) => {
       await initFileDirectory({ directory: stateDir, seedPhysicalMs });
       process.stdout.write(`made ${stateDir}: timestamps begin above physical ms ${seedPhysicalMs}\n`);
+      if (seedPhysicalMs > 0 && Date.now() > seedPhysicalMs + CLOCK_JUMP_MS) {
+        process.stderr.write(
+          `note: that is long before ${new Date().toISOString()}, this machine's clock: if the clock is right, start with --accept-clock-jump\n`,
+        );
+      }
     });
 }
 
 /** The options of every way to serve. */
 function withServeOptions(command: Command): Command {
-  const duration = (flags: string, description: string, standard: number, shown: string) =>
-    option(flags, description).argParser(parseDuration).default(standard, shown);
+  const duration = (flags: string, description: string, standard: number, shown: string, parse = parseDuration) =>
+    option(flags, description).argParser(parse).default(standard, shown);
   const limit = (flags: string, description: string, name: keyof OracleLimits) =>
     option(flags, `${description}; fixed by the first start`)
       .argParser(parseWhole(LIMIT_RANGES[name].from, LIMIT_RANGES[name].through))
@@ -81,7 +88,7 @@ function withServeOptions(command: Command): Command {
     .addOption(option("--listen <host:port>", "where to serve; port 0 lets the system choose").argParser(parseAddress).default("127.0.0.1:50551"))
     .addOption(duration("--window-ahead <time>", "how far the durable window reaches beyond the clock", 3_000, "3s"))
     .addOption(duration("--failover-advance <time>", "how far the first window of a reign reaches", 1_000, "1s"))
-    .addOption(duration("--max-clock-jump <time>", "a clock further beyond the durable high water is refused", 86_400_000, "1d"))
+    .addOption(duration("--max-clock-jump <time>", "a clock further beyond the durable high water is refused", CLOCK_JUMP_MS, "1d"))
     .addOption(new Option("--accept-clock-jump", "accept any clock, once: at this start"))
     .addOption(duration("--lease-ttl-floor <time>", "the shortest lease", 5_000, "5s"))
     .addOption(duration("--lease-ttl-ceiling <time>", "the longest lease", 300_000, "300s"))
@@ -92,8 +99,8 @@ function withServeOptions(command: Command): Command {
     .addOption(option("--tls-cert <file>", "PEM certificate of this server"))
     .addOption(option("--tls-key <file>", "PEM key of that certificate"))
     .addOption(option("--tls-client-ca <file>", "PEM authority that must have signed every client's certificate"))
-    .addOption(duration("--heartbeat-interval <time>", "between two heartbeat lines in the log; 0s for none", 10_000, "10s"))
-    .addOption(duration("--shutdown-grace <time>", "how long calls in flight may take to end", 10_000, "10s"))
+    .addOption(duration("--heartbeat-interval <time>", "between two heartbeat lines in the log; 0s for none", 10_000, "10s", parseWait))
+    .addOption(duration("--shutdown-grace <time>", "how long calls in flight may take to end", 10_000, "10s", parseWait))
     .addOption(option("--log <level>", "what to log, to stderr").choices(LOG_LEVELS).default("info"))
     .addOption(option("--metrics-listen <host:port>", "where metrics will be served; not yet").argParser(parseAddress).default(METRICS_LISTEN))
     .addOption(new Option("--no-metrics", "serve no metrics"));
@@ -142,10 +149,10 @@ async function serve(flags: ServeFlags, openDriver: (logger: Logger) => Promise<
   }
 }
 
-/** A driver waits for its disk, and a disk can hang. */
+/** A driver waits for its disk, and a disk can hang. The grace is for calls; closing needs some time of its own. */
 async function closeWithin(driver: ConsensusDriver, graceMs: number, logger: Logger): Promise<void> {
   const late = Symbol("late");
-  const ended = await Promise.race([driver.close(), delay(graceMs, late, { ref: false })]);
+  const ended = await Promise.race([driver.close(), delay(Math.max(graceMs, 5_000), late, { ref: false })]);
   if (ended !== late) return;
   logger.error({ graceMs }, "the driver did not close in time: leaving it as a crash would");
   process.exit(EXIT.failed);

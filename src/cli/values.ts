@@ -12,6 +12,13 @@ export function parseDuration(text: string): number {
   return Number(digits) * (UNIT_MS[unit] ?? 1);
 }
 
+/** How long to wait: at most a day, since longer timers overflow. */
+export function parseWait(text: string): number {
+  const ms = parseDuration(text);
+  if (ms <= 86_400_000) return ms;
+  throw new InvalidArgumentError(`"${text}" is longer than a day, the most that can be waited for.`);
+}
+
 export function parseWhole(from: number, through: number): (text: string) => number {
   return (text) => {
     const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;

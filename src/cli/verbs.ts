@@ -1,5 +1,8 @@
 /** The verbs that ask a server. What they print is for scripts: plain values line by line, or JSON. */
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { type Command, Option } from "commander";
+import { isErrno } from "../disk/disk.ts";
 import { StatusResponse_Role } from "../gen/tsoracle/node/v1/node.ts";
 import type { EpochWire } from "../gen/tsoracle/v1/tso.ts";
 import { GRANT_COUNT_MAX, logicalOf, packTimestamp, physicalMsOf, timestamp } from "../oracle/rules/timestamp.ts";
@@ -31,7 +34,7 @@ function addTimestamps(program: Command): void {
           for (let i = 0; i < grant.count; i++) timestamps.push(first + BigInt(i));
           epoch = { hi: grant.epochHi, lo: grant.epochLo };
         }
-        print(flags, { timestamps, epoch }, timestamps);
+        await print(flags, { timestamps, epoch }, timestamps);
       });
     });
   program
@@ -39,11 +42,11 @@ function addTimestamps(program: Command): void {
     .description("take a timestamp apart; asks no server")
     .argument("<timestamp>", "in decimal", parseU64)
     .option("--json", "print JSON; 64-bit numbers are texts")
-    .action((value: bigint, flags: { readonly json?: boolean }) => {
+    .action(async (value: bigint, flags: { readonly json?: boolean }) => {
       const parts = timestamp(value);
       const physicalMs = physicalMsOf(parts);
       const time = physicalMs <= 8_640_000_000_000_000 ? new Date(physicalMs).toISOString() : undefined;
-      print(flags, { timestamp: value, physicalMs, logical: logicalOf(parts), time }, [
+      await print(flags, { timestamp: value, physicalMs, logical: logicalOf(parts), time }, [
         `physical ms  ${physicalMs}`,
         `time         ${time ?? "beyond what a date can say"}`,
         `logical      ${logicalOf(parts)}`,
@@ -61,7 +64,7 @@ function addSequences(program: Command): void {
     .action(async (name: string, flags: ConnectionFlags & { readonly count: number }) => {
       await withConnectionTo(flags, async ({ tso, change }) => {
         const block = await change(tso, tso.getSeq, { key: name, count: flags.count });
-        print(flags, { ...block }, valuesOf(block.start, block.count));
+        await print(flags, { ...block }, valuesOf(block.start, block.count));
       });
     });
   withConnection(seq.command("peek"))
@@ -70,7 +73,7 @@ function addSequences(program: Command): void {
     .action(async (name: string, flags: ConnectionFlags) => {
       await withConnectionTo(flags, async ({ node, read }) => {
         const { sequence } = await read(node, node.peekSeq, { key: name });
-        print(flags, { ...sequence }, [sequence?.next]);
+        await print(flags, { ...sequence }, [sequence?.next]);
       });
     });
   withConnection(seq.command("init"))
@@ -80,7 +83,7 @@ function addSequences(program: Command): void {
     .action(async (name: string, flags: ConnectionFlags & { readonly first: bigint }) => {
       await withConnectionTo(flags, async ({ node, change }) => {
         const { sequence } = await change(node, node.initSeq, { key: name, first: flags.first });
-        print(flags, { ...sequence }, [sequence?.next]);
+        await print(flags, { ...sequence }, [sequence?.next]);
       });
     });
   withConnection(seq.command("list"))
@@ -98,7 +101,7 @@ function addSequences(program: Command): void {
           pageToken = page.nextPageToken;
           if (pageToken === "") break;
         }
-        print(
+        await print(
           flags,
           { sequences },
           sequences.map((each) => `${each.key}\t${each.first}\t${each.next}`),
@@ -119,7 +122,7 @@ function addLeases(program: Command): void {
       await withConnectionTo(flags, async ({ tso, change }) => {
         const request = { holder: Buffer.from(holder), holderEpoch: flags.holderEpoch, ttlMs: BigInt(flags.ttl) };
         const granted = await change(tso, tso.acquireLease, request);
-        print(flags, { ...granted }, [
+        await print(flags, { ...granted }, [
           `lease id     ${granted.leaseId}`,
           `upper bound  ${granted.tsUpperBound} ms`,
           `expires at   ${granted.expiresAtMs} ms`,
@@ -132,7 +135,7 @@ function addLeases(program: Command): void {
     .action(async (leaseId: bigint, flags: ConnectionFlags) => {
       await withConnectionTo(flags, async ({ tso, change }) => {
         const renewed = await change(tso, tso.renewLease, { leaseId });
-        print(flags, { ...renewed }, [`upper bound  ${renewed.tsUpperBound} ms`, `expires at   ${renewed.expiresAtMs} ms`]);
+        await print(flags, { ...renewed }, [`upper bound  ${renewed.tsUpperBound} ms`, `expires at   ${renewed.expiresAtMs} ms`]);
       });
     });
   withConnection(lease.command("release"))
@@ -141,7 +144,7 @@ function addLeases(program: Command): void {
     .action(async (leaseId: bigint, flags: ConnectionFlags) => {
       await withConnectionTo(flags, async ({ tso, change }) => {
         await change(tso, tso.releaseLease, { leaseId });
-        print(flags, { released: leaseId }, [`released ${leaseId}`]);
+        await print(flags, { released: leaseId }, [`released ${leaseId}`]);
       });
     });
 }
@@ -153,7 +156,7 @@ function addStatus(program: Command): void {
       await withConnectionTo(flags, async ({ tso, read }) => {
         const { frontierPhysicalMs, epochHi, epochLo } = await read(tso, tso.getSafeFrontier, {});
         if (epochHi === 0n && epochLo === 0n) throw new CliError(EXIT.notApplied, `${flags.endpoint} does not serve now, so it knows no frontier`);
-        print(flags, { frontierPhysicalMs, epoch: { hi: epochHi, lo: epochLo } }, [frontierPhysicalMs]);
+        await print(flags, { frontierPhysicalMs, epoch: { hi: epochHi, lo: epochLo } }, [frontierPhysicalMs]);
       });
     });
   withConnection(program.command("status"))
@@ -162,7 +165,7 @@ function addStatus(program: Command): void {
       await withConnectionTo(flags, async ({ node, read }) => {
         const { role, ...rest } = await read(node, node.status, {});
         const status = { endpoint: flags.endpoint, role: ROLE_NAMES[role] ?? "unknown", ...rest };
-        print(
+        await print(
           flags,
           status,
           Object.entries(status).map(([name, value]) => `${name.padEnd(16)} ${shown(value)}`),
@@ -185,8 +188,25 @@ function shown(value: unknown): string {
   return typeof value === "object" ? JSON.stringify(value, bigintAsText) : String(value);
 }
 
-function print({ json }: { readonly json?: boolean | undefined }, value: object, lines: Iterable<unknown>): void {
-  process.stdout.write(json === true ? `${JSON.stringify(value, bigintAsText)}\n` : `${[...lines].join("\n")}\n`);
+/** Written in chunks, so that a long answer neither fills the memory nor is cut off; a reader that has seen enough (`| head`) is no error. */
+async function print({ json }: { readonly json?: boolean | undefined }, value: object, lines: Iterable<unknown>): Promise<void> {
+  const text = json === true ? [JSON.stringify(value, bigintAsText)] : lines;
+  await pipeline(Readable.from(chunksOf(text)), process.stdout, { end: false }).catch((error: unknown) => {
+    if (!isErrno(error, "EPIPE")) throw error;
+  });
+}
+
+const CHUNK_LINES = 4_096;
+
+function* chunksOf(lines: Iterable<unknown>): Iterable<string> {
+  let chunk: string[] = [];
+  for (const line of lines) {
+    chunk.push(`${line}\n`);
+    if (chunk.length < CHUNK_LINES) continue;
+    yield chunk.join("");
+    chunk = [];
+  }
+  yield chunk.join("");
 }
 
 /** JSON has no 64-bit numbers: a reader would round them. */

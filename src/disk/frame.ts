@@ -181,14 +181,14 @@ export function decodeFrameBody(segment: Uint8Array, at: number, head: FrameHead
   const end = at + head.length;
   let position = at + HEAD + head.mapLength;
   if (position + head.metaLength > end) return undefined;
-  const meta = segment.slice(position, position + head.metaLength);
+  const meta = new Uint8Array(segment.subarray(position, position + head.metaLength)); // a copy: a view would keep the segment alive
   position += head.metaLength;
   const ops: Uint8Array[] = [];
   for (let i = 0; i < head.opCount; i++) {
     if (position + 4 > end) return undefined;
     const length = view.getUint32(position, true);
     if (position + 4 + length > end) return undefined;
-    ops.push(segment.slice(position + 4, position + 4 + length));
+    ops.push(new Uint8Array(segment.subarray(position + 4, position + 4 + length)));
     position += 4 + length;
   }
   return { meta, ops };

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { messageOf, OracleError } from "../base/errors.ts";
 import { failpoint, failpointsArmed } from "../base/failpoints.ts";
-import { invariant } from "../base/invariant.ts";
+import { InvariantViolation, invariant } from "../base/invariant.ts";
 import { type DirectoryLock, type Disk, type DiskFile, isErrno } from "./disk.ts";
 import { encodeFrame, encodeSegmentHeader, type Frame, type FrameContent, SECTOR } from "./frame.ts";
 import { listSegments, recoverSegments, segmentName, unfinishedName } from "./recovery.ts";
@@ -82,7 +82,12 @@ export async function openJournal(options: JournalOpening): Promise<Journal> {
         kind: "recover",
         content: { meta: revive(newest.meta), ops: newest.ops },
       });
-      for (const number of recovered.stale) await disk.remove(join(directory, segmentName(number)));
+      try {
+        for (const number of recovered.stale) await disk.remove(join(directory, segmentName(number)));
+      } catch (error) {
+        await journal.close();
+        throw error;
+      }
       return journal;
     }),
   );
@@ -163,10 +168,10 @@ export class Journal {
   }
 
   /**
-   * Returns once the frame is durable. One at a time: the next is not begun before this returned.
+   * Returns the bytes written, once the frame is durable. One at a time: the next is not begun before this returned.
    * @throws OracleError TSO_STORAGE: whether the frame is durable is not known, and the journal takes nothing more. TSO_CLOSED after `close`.
    */
-  async append(content: FrameContent, options: AppendOptions = {}): Promise<void> {
+  async append(content: FrameContent, options: AppendOptions = {}): Promise<number> {
     if (this.#failure !== undefined) throw this.#failure;
     const segment = this.#segment;
     if (this.#closed || segment === undefined) throw new OracleError("TSO_CLOSED", `the journal in ${this.#directory} is closed`);
@@ -191,6 +196,7 @@ export class Journal {
         this.#last = { seq: this.#last.seq + 1, bodyCrc: encoded.bodyCrc };
       }
       await this.#release(firstSegment);
+      return encoded.bytes.length;
     } catch (error) {
       throw this.#poison(error);
     } finally {
@@ -291,5 +297,7 @@ async function guardStorage<T>(directory: string, use: () => Promise<T>): Promis
 
 function storageError(directory: string, error: unknown): OracleError {
   if (error instanceof OracleError) return error;
+  if (error instanceof InvariantViolation)
+    return new OracleError("TSO_STORAGE", `the journal in ${directory} met a bug: ${error.message}`, { cause: error });
   return new OracleError("TSO_STORAGE", `the disk under ${directory} failed: ${messageOf(error)}`, { cause: error });
 }

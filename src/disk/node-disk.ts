@@ -7,15 +7,16 @@ import { lockDirectory } from "./lock.ts";
 export const nodeDisk: Disk = {
   async makeDirectory(path) {
     const absolute = resolve(path);
+    const parent = dirname(absolute);
     try {
       await mkdir(absolute);
     } catch (error) {
-      if (isErrno(error, "EEXIST")) return;
+      if (isErrno(error, "EEXIST")) return syncIfAllowed(parent);
       if (!isErrno(error, "ENOENT")) throw error;
-      await nodeDisk.makeDirectory(dirname(absolute));
-      return nodeDisk.makeDirectory(absolute);
+      await nodeDisk.makeDirectory(parent);
+      await mkdir(absolute); // once: a parent that is still missing is a link that leads nowhere
     }
-    await nodeDisk.syncDirectory(dirname(absolute));
+    await nodeDisk.syncDirectory(parent);
   },
   async list(directory) {
     return (await readdir(directory)).sort();
@@ -35,6 +36,15 @@ export const nodeDisk: Disk = {
   },
   lock: lockDirectory,
 };
+
+/** The name may be one that a killed process made and did not sync. Where the parent is not ours to open, whoever made the directory has seen to it. */
+async function syncIfAllowed(directory: string): Promise<void> {
+  try {
+    await nodeDisk.syncDirectory(directory);
+  } catch (error) {
+    if (!["EACCES", "EPERM", "EROFS"].some((code) => isErrno(error, code))) throw error;
+  }
+}
 
 async function openFile(path: string, flags: "wx" | "r+"): Promise<DiskFile> {
   const handle = await open(path, flags);

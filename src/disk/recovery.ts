@@ -108,7 +108,7 @@ export async function recoverSegments(disk: Disk, directory: string, numbers: re
     yield* newestSegment.frames;
   }
   return {
-    storageId: header.storageId.slice(),
+    storageId: new Uint8Array(header.storageId),
     frames: frames(),
     newest,
     before: previous ?? { seq: header.prevSeq, bodyCrc: header.prevBodyCrc },

@@ -43,18 +43,24 @@ export interface ConsensusDriver {
   confirm(epoch: Epoch): Promise<boolean>;
   /** What is applied here, synchronously; there is no second lease table. */
   view(): OracleView;
-  /** Lets go of everything; what was submitted before is settled first. Safe to call twice. */
+  /** Lets go of everything. What was submitted before is settled first, so this waits as long as the store or the log does. Safe to call twice. */
   close(): Promise<void>;
 }
 
 /**
  * Durable state behind a fence: a file, a row in a database, a key in etcd. Everything else (rules, group commit, outcomes) is `storeDriver`'s.
  * A rejection with OracleError TSO_STORAGE, TSO_WRONG_FORMAT or TSO_LOCKED is final; any other is a passing trouble, and the driver opens again.
+ * An epoch belongs to one process. Every call must settle some day: the driver waits for one before it makes the next.
  */
 export interface FencedStore {
   /** True where no other process can have the store open while this one has: then nobody need be asked who leads. */
   readonly exclusive?: boolean | undefined;
-  /** Durably raises the fence to `epoch`, THEN reads: no lower epoch commits afterwards. Returns the state as the changes that build it. */
+  /**
+   * Durably raises the fence to `epoch`, THEN reads. Afterwards no earlier commit takes effect any more: neither one of a lower epoch, nor one of this
+   * epoch whose answer was lost and which may still be on its way. Changes are absolute values, so one that came late would take the state back.
+   * A store whose commits can outlive their answer compares a version as well: each open and each commit raises it, and a commit names the one that
+   * it follows. Returns the state as the changes that build it. @throws OracleError TSO_FENCED where the fence is higher already.
+   */
   open(epoch: Epoch): Promise<Iterable<OracleChange>>;
   /**
    * Makes the changes durable, all or none, if the fence still is `epoch`. Called with no changes it only proves that. A rejection is unknown: the

@@ -9,6 +9,9 @@ import type { Refusal } from "../oracle/rules/command.ts";
 /** Presence of this trailer, and nothing else, tells "not the leader" from a failed precondition of the request. */
 export const LEADER_HINT_TRAILER = "tsoracle-leader-hint-bin";
 
+/** A status message travels in a header, and one that is too long for it would hold up its whole connection. */
+const DETAILS_MAX = 2_000;
+
 export interface Failure {
   readonly code: status;
   readonly details: string;
@@ -29,7 +32,7 @@ export function ok<T>(value: T): Answer<T> {
 }
 
 export function failed(code: status, details: string): Answer<never> {
-  return { ok: false, failure: { code, details } };
+  return { ok: false, failure: { code, details: details.length <= DETAILS_MAX ? details : `${details.slice(0, DETAILS_MAX).toWellFormed()}...` } };
 }
 
 /** The trailer is there even when nothing is known: then it is empty. */

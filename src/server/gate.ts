@@ -25,6 +25,10 @@ export type ServingState =
 export interface Reign {
   readonly epoch: Epoch;
   readonly window: Window;
+  /** Ends it: a command that named its epoch was answered as fenced, `by` that one if it is known. */
+  readonly fenced: (by: Epoch | undefined) => void;
+  /** Whether the end of some leases is on its way to the record. */
+  expiring: boolean;
 }
 
 /** A leadership that was announced: on its way to a reign, or one already. */
@@ -47,6 +51,7 @@ export class Gate {
   #reign: Reign | undefined;
   #acceptClockJump: boolean;
   #failure: Error | undefined;
+  #ended = false;
 
   constructor(options: ServingOptions, timers: Timers) {
     this.#options = options;
@@ -102,6 +107,7 @@ export class Gate {
       this.lastFault = messageOf(error);
     } finally {
       this.#shut({ role: "unknown" });
+      this.#ended = true;
       this.#state.end();
     }
     if (this.#failure !== undefined) throw this.#failure;
@@ -111,16 +117,18 @@ export class Gate {
     this.#stopping.abort();
   }
 
-  /**
-   * The clock, for a command that puts it on record. One that has run away would burn the range of timestamps for good: then the server ends, and
-   * this is `undefined`.
-   */
+  /** The clock, for a command that puts it on record; `undefined` where it has run away, which ends the server. */
   readClock(): number | undefined {
     const now = this.#options.clock();
+    return this.#acceptsClock(now) ? now : undefined;
+  }
+
+  /** A clock that has run away would burn the range of timestamps for good. */
+  #acceptsClock(now: number): boolean {
     const highWater = this.#reign?.window.highWater ?? 0;
-    if (highWater === 0 || now <= highWater + this.#options.maxClockJumpMs) return now;
+    if (highWater === 0 || now <= highWater + this.#options.maxClockJumpMs) return true;
     this.#fail(takeOverRefused({ reason: "clock-too-far", now, highWater, maxClockJumpMs: this.#options.maxClockJumpMs }));
-    return undefined;
+    return false;
   }
 
   /** The newest event wins, whatever the one before was doing. */
@@ -167,7 +175,8 @@ export class Gate {
   async #takeOver(claim: Claim): Promise<void> {
     const { driver, clock, failoverAdvanceMs, limits, logger } = this.#options;
     const { epoch } = claim;
-    for (let retryMs = FENCE_RETRY_MS.first; this.#claim === claim; retryMs = Math.min(retryMs * 2, FENCE_RETRY_MS.last)) {
+    let retryMs: number = FENCE_RETRY_MS.first;
+    for (let times = 1; this.#claim === claim; times++) {
       const maxClockJumpMs = this.#acceptClockJump ? PHYSICAL_MS_MAX : this.#options.maxClockJumpMs;
       if (failpointsArmed()) await failpoint("server/before-take-over");
       const submitted = await driver.submit({ type: "take-over", epoch, now: clock(), failoverAdvanceMs, maxClockJumpMs, limits });
@@ -180,8 +189,10 @@ export class Gate {
       }
       this.counters.fenceRetries += 1;
       this.lastFault = `take-over: ${submitted.detail ?? submitted.reason}`;
-      logger.warn({ epoch, reason: submitted.reason, detail: submitted.detail }, "take-over met a passing trouble: trying again");
+      const { reason, detail } = submitted;
+      if (isWorthALine(times)) logger.warn({ epoch, reason, detail, times }, "take-over met a passing trouble: trying again");
       await this.#timers.wait(retryMs, claim.ended.signal);
+      retryMs = Math.min(retryMs * 2, FENCE_RETRY_MS.last);
     }
   }
 
@@ -201,14 +212,14 @@ export class Gate {
       driver,
       serving: this.#options,
       counters: this.counters,
-      readClock: () => this.readClock(),
+      acceptsClock: (now) => this.#acceptsClock(now),
       onFenced: (by) => this.#stepDown(claim, by),
-      onTrouble: (detail) => {
+      onTrouble: (detail, times) => {
         this.lastFault = detail;
-        logger.warn({ epoch, detail }, "the window could not be extended: trying again when it is needed");
+        if (isWorthALine(times)) logger.warn({ epoch, detail, times }, "the window could not be extended: trying again when it is needed");
       },
     });
-    this.#reign = { epoch, window };
+    this.#reign = { epoch, window, fenced: (by) => this.#stepDown(claim, by), expiring: false };
     this.lastFault = undefined;
     this.#publish({ type: "serving", epoch });
     logger.info({ epoch, floorMs: floor, highWaterMs: highWater }, "serving");
@@ -216,13 +227,18 @@ export class Gate {
 
   /** Ends the server, loudly. */
   #fail(error: Error): void {
-    if (this.#failure !== undefined) return;
+    if (this.#failure !== undefined || this.#ended) return;
     this.#failure = error;
     this.lastFault = error.message;
     this.#shut({ role: "unknown" });
     this.#options.logger.error({ error: error.message }, "this server cannot serve");
     this.#stopping.abort();
   }
+}
+
+/** What goes wrong again and again is said at first, once more soon, and then now and again. */
+function isWorthALine(times: number): boolean {
+  return times === 1 || times === 8 || times % 20 === 0;
 }
 
 /** A take-over that no retry can mend. */

@@ -1,6 +1,6 @@
 /** `tsoracle.node.v1.NodeService`: the state of this node, and the administration of sequences. */
 import { status, type UntypedServiceImplementation } from "@grpc/grpc-js";
-import { compareBytes, encodeUtf8 } from "../base/bytes.ts";
+import { compareUtf8 } from "../base/bytes.ts";
 import { epochParts } from "../base/epoch.ts";
 import {
   InitSeqRequest,
@@ -46,7 +46,7 @@ export function nodeHandlers(serving: Serving, info: NodeInfo): UntypedServiceIm
     peekSeq: unary<PeekSeqRequest, PeekSeqResponse>(serving, async ({ key }) => {
       const answer = await serving.readView();
       if (!answer.ok) return answer;
-      if (key === "") return refusedBy({ reason: "invalid-key" });
+      if (!serving.acceptsKey(key)) return refusedBy({ reason: "invalid-key" });
       const sequence = answer.value.view.sequence(key);
       if (sequence === undefined) return failed(status.NOT_FOUND, `unknown sequence: ${key}`);
       return ok({ sequence: { key, ...sequence }, epoch: epochParts(answer.value.epoch) });
@@ -73,7 +73,7 @@ function statusOf(serving: Serving, { version, startedAtMs }: NodeInfo): StatusR
     highWaterMs: BigInt(view.highWater),
     clockMs: BigInt(view.clock),
     frontierMs: BigInt(view.frontier),
-    safePointMs: BigInt(serving.unconfirmedSafePoint),
+    safePointMs: BigInt(serving.unconfirmedSafePoint()),
     sequences: view.sequenceCount,
     leases: view.leaseCount,
     uptimeSeconds: (Date.now() - startedAtMs) / 1000,
@@ -83,12 +83,31 @@ function statusOf(serving: Serving, { version, startedAtMs }: NodeInfo): StatusR
 
 const ROLES = { follower: StatusResponse_Role.ROLE_FOLLOWER, unknown: StatusResponse_Role.ROLE_UNKNOWN } as const;
 
-/** A page token is the last key of the page before: it stays good whatever is created meanwhile. */
+/**
+ * A page token is the last key of the page before: it stays good whatever is created meanwhile. One pass over all keys, which keeps the smallest that
+ * fit the page and one more.
+ */
 function pageOf(view: OracleView, after: string, size: number): { readonly sequences: Sequence[]; readonly nextPageToken: string } {
-  const start = encodeUtf8(after);
-  const rest = Array.from(view.sequences(), ([key, { first, next }]) => ({ key, first, next, bytes: encodeUtf8(key) }))
-    .filter(({ bytes }) => after === "" || compareBytes(bytes, start) > 0)
-    .sort((a, b) => compareBytes(a.bytes, b.bytes));
-  const sequences = rest.slice(0, size).map(({ key, first, next }) => ({ key, first, next }));
-  return { sequences, nextPageToken: rest.length > size ? (sequences.at(-1)?.key ?? "") : "" };
+  const smallest: Sequence[] = [];
+  for (const [key, { first, next }] of view.sequences()) {
+    if (after !== "" && compareUtf8(key, after) <= 0) continue;
+    const last = smallest.at(-1);
+    if (smallest.length > size && last !== undefined && compareUtf8(key, last.key) > 0) continue;
+    smallest.splice(placeOf(smallest, key), 0, { key, first, next });
+    if (smallest.length > size + 1) smallest.pop();
+  }
+  const sequences = smallest.slice(0, size);
+  return { sequences, nextPageToken: smallest.length > size ? (sequences.at(-1)?.key ?? "") : "" };
+}
+
+/** Where `key` belongs among keys in order. */
+function placeOf(sorted: readonly Sequence[], key: string): number {
+  let from = 0;
+  let to = sorted.length;
+  while (from < to) {
+    const middle = (from + to) >>> 1;
+    if (compareUtf8(sorted[middle]?.key ?? "", key) < 0) from = middle + 1;
+    else to = middle;
+  }
+  return from;
 }

@@ -25,7 +25,7 @@ export interface OracleServerOptions {
   readonly pendingMax?: number | undefined;
   /** Between two heartbeat lines in the log, ms; 0 for none. @defaultValue 10000 */
   readonly heartbeatMs?: number | undefined;
-  /** Milliseconds since 1970. @defaultValue the system's clock */
+  /** Milliseconds since 1970, a number from 0 up; the fraction is dropped. @defaultValue the system's clock */
   readonly clock?: (() => number) | undefined;
   readonly logger?: Logger | undefined;
 }
@@ -51,7 +51,12 @@ export function resolveServerOptions(options: OracleServerOptions): ServingOptio
     limits: resolveLimits(options.limits),
     pendingMax: wholeOption("pendingMax", options.pendingMax ?? 16_384, { from: 1, through: 1_000_000 }),
     heartbeatMs: wholeOption("heartbeatMs", options.heartbeatMs ?? 10_000, { from: 0, through: DAY_MS }),
-    clock: options.clock ?? Date.now,
+    clock: wholeClock(options.clock ?? Date.now),
     logger: options.logger ?? silentLogger,
   };
+}
+
+/** A clock of a host's own may have fractions; what it returns is put on record, so it must be a time. */
+function wholeClock(clock: () => number): () => number {
+  return () => wholeOption("clock()", Math.floor(clock()), { from: 0, through: Number.MAX_SAFE_INTEGER });
 }

@@ -1,5 +1,6 @@
 import { type ChannelOptions, Server, ServerCredentials } from "@grpc/grpc-js";
 import { messageOf, OracleError } from "../base/errors.ts";
+import { wholeOption } from "../base/options.ts";
 import { VERSION } from "../base/version.ts";
 import type { ServingState } from "./gate.ts";
 import { nodeHandlers, nodeServiceDefinition } from "./node-service.ts";
@@ -22,7 +23,7 @@ export interface TlsOptions {
 }
 
 export interface CloseOptions {
-  /** How long calls in flight may take to end, ms; 0 ends them at once. @defaultValue 10000 */
+  /** How long calls in flight may take to end, ms, up to a day; 0 ends them at once. @defaultValue 10000 */
   readonly graceMs?: number | undefined;
 }
 
@@ -57,7 +58,7 @@ export class OracleServer {
 
   /**
    * Follows the driver's leadership and, with `listen`, answers calls. Returns once it listens; it serves when `states()` says so.
-   * @throws OracleError TSO_INVALID_OPTION; TSO_STORAGE where the address cannot be had.
+   * @throws OracleError TSO_INVALID_OPTION: an option is out of its range, the address cannot be had, the certificate or key cannot be used.
    */
   static async start(options: OracleServerOptions & ListenOptions): Promise<OracleServer> {
     const resolved = resolveServerOptions(options);
@@ -86,8 +87,9 @@ export class OracleServer {
     return this.#serving.state;
   }
 
-  /** Takes no more calls, lets those in flight end within the grace, then stops. Safe to call twice. */
-  close({ graceMs = 10_000 }: CloseOptions = {}): Promise<void> {
+  /** Takes no more calls, lets those in flight end within the grace, then stops. Safe to call twice. @throws OracleError TSO_INVALID_OPTION */
+  close(options: CloseOptions = {}): Promise<void> {
+    const graceMs = wholeOption("graceMs", options.graceMs ?? 10_000, { from: 0, through: 86_400_000 });
     this.#closing ??= (async () => {
       if (this.#server !== undefined) await shutDown(this.#server, graceMs);
       this.#serving.stop();

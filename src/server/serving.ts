@@ -39,15 +39,15 @@ export class Serving {
   readonly #timers: Timers;
   readonly #gate: Gate;
   readonly #batcher: SequenceBatcher;
-  #expiring = false;
   #pending = 0;
 
   constructor(options: ServingOptions, timers: Timers = realTimers) {
+    const driver = settling(options.driver);
     this.#options = options;
-    this.#driver = options.driver;
+    this.#driver = driver;
     this.#timers = timers;
-    this.#gate = new Gate(options, timers);
-    this.#batcher = new SequenceBatcher(options.driver);
+    this.#gate = new Gate({ ...options, driver }, timers);
+    this.#batcher = new SequenceBatcher(driver);
   }
 
   get counters(): Counters {
@@ -100,30 +100,32 @@ export class Serving {
   }
 
   async getTs(count: number): Promise<Answer<GrantedTimestamps>> {
-    const reign = await this.#gate.confirmed();
+    const reign = await this.#waiting(() => this.#gate.confirmed());
     if (reign === undefined) return this.#notLeader();
-    const now = this.#options.clock();
+    if ("type" in reign) return notApplied(reign, "");
+    const now = this.#options.clock(); // the one reading of the call: what is decided on it cannot change under way
     const taken = reign.window.take(count, now);
     const answer = taken === "exhausted" ? await this.#waiting(() => reign.window.extendAndTake(count, now)) : taken;
     if ("type" in answer) return notApplied(answer, "");
-    if (!answer.ok) return this.#counted(answer);
+    if (!answer.ok) return answer.failure.metadata === undefined ? answer : this.#notLeader(); // the gate knows more of who leads
     this.counters.timestampsIssued += count;
     return ok({ grant: answer.value, epoch: reign.epoch });
   }
 
   /** A bound that every timestamp granted after the reply is above; `undefined` where this node does not serve. */
   async safePoint(): Promise<{ readonly physicalMs: number; readonly epoch: Epoch } | undefined> {
-    const reign = await this.#gate.confirmed();
-    return reign === undefined ? undefined : { physicalMs: reign.window.safePoint(this.#options.clock()), epoch: reign.epoch };
+    const reign = await this.#waiting(() => this.#gate.confirmed());
+    if (reign === undefined || "type" in reign) return undefined;
+    return { physicalMs: reign.window.safePoint(this.#options.clock()), epoch: reign.epoch };
   }
 
   async frontier(): Promise<{ readonly physicalMs: number; readonly epoch: Epoch } | undefined> {
-    const reign = await this.#gate.confirmed();
-    return reign === undefined ? undefined : { physicalMs: this.#driver.view().frontier, epoch: reign.epoch };
+    const reign = await this.#waiting(() => this.#gate.confirmed());
+    return reign === undefined || "type" in reign ? undefined : { physicalMs: this.#driver.view().frontier, epoch: reign.epoch };
   }
 
   /** What this node would say without asking anyone: for people, not for decisions. */
-  get unconfirmedSafePoint(): number {
+  unconfirmedSafePoint(): number {
     return this.#gate.reign?.window.safePoint(this.#options.clock()) ?? 0;
   }
 
@@ -144,17 +146,23 @@ export class Serving {
     }
   }
 
+  /** Whether `key` may name a sequence here. */
+  acceptsKey(key: string): boolean {
+    return isSequenceKey(key, this.#options.limits);
+  }
+
   async initSequence(key: string, first: bigint): Promise<Answer<{ readonly sequence: SequenceState; readonly epoch: Epoch }>> {
     const { reign } = this.#gate;
     if (reign === undefined) return this.#notLeader();
-    if (!isSequenceKey(key, this.#options.limits)) return refusedBy({ reason: "invalid-key" });
+    if (!this.acceptsKey(key)) return refusedBy({ reason: "invalid-key" });
     const answer = await this.#decide({ type: "sequence-init", epoch: reign.epoch, key, first }, "sequence-ready", "");
     return answer.ok ? ok({ sequence: answer.value.sequence, epoch: reign.epoch }) : answer;
   }
 
   /** Confirmed: what this reads is at least as new as the call. */
   async readView(): Promise<Answer<{ readonly view: OracleView; readonly epoch: Epoch }>> {
-    const reign = await this.#gate.confirmed();
+    const reign = await this.#waiting(() => this.#gate.confirmed());
+    if (reign !== undefined && "type" in reign) return notApplied(reign, "");
     return reign === undefined ? this.#notLeader() : ok({ view: this.#driver.view(), epoch: reign.epoch });
   }
 
@@ -241,14 +249,30 @@ export class Serving {
     const now = this.#gate.readClock();
     if (now === undefined) return;
     reign.window.extendAhead(now);
-    if (this.#expiring) return;
-    for (const lease of this.#driver.view().leases()) {
-      if (lease.expiresAtMs > now) continue;
-      this.#expiring = true;
-      void this.#driver.submit({ type: "expire", epoch: reign.epoch, now }).finally(() => {
-        this.#expiring = false;
-      });
-      return;
-    }
+    if (reign.expiring || !this.#anyLeaseHasPassed(now)) return;
+    reign.expiring = true;
+    void this.#driver.submit({ type: "expire", epoch: reign.epoch, now }).then((submitted) => {
+      reign.expiring = false;
+      if (submitted.type === "fenced") reign.fenced(submitted.by);
+    });
   }
+
+  /** By the clock that the machine will look at: the one on record, or this reading if it is later. */
+  #anyLeaseHasPassed(now: number): boolean {
+    const view = this.#driver.view();
+    const clock = Math.max(now, view.clock);
+    for (const lease of view.leases()) if (lease.expiresAtMs <= clock) return true;
+    return false;
+  }
+}
+
+/** A driver never rejects, its contract says. One of somebody else's that does all the same must not take the process with it. */
+function settling(driver: ConsensusDriver): ConsensusDriver {
+  return {
+    leadership: (options) => driver.leadership(options),
+    submit: (command) => driver.submit(command).catch((error: unknown) => ({ type: "unknown", reason: "storage", detail: messageOf(error) })),
+    confirm: (epoch) => driver.confirm(epoch).catch(() => false),
+    view: () => driver.view(),
+    close: () => driver.close(),
+  };
 }

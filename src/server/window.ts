@@ -17,22 +17,25 @@ export interface WindowOptions {
   readonly driver: ConsensusDriver;
   readonly serving: ServingOptions;
   readonly counters: Counters;
-  /** The clock, or `undefined` where it cannot be trusted any more. */
-  readonly readClock: () => number | undefined;
+  /** Whether a clock reading may be put on record: one that has run away ends the server. */
+  readonly acceptsClock: (now: number) => boolean;
   /** Somebody else has raised the fence. */
   readonly onFenced: (by: Epoch | undefined) => void;
-  /** An extension failed that nobody waits for. */
-  readonly onTrouble: (detail: string) => void;
+  /** An extension failed that nobody waits for: the `times`-th in a row. */
+  readonly onTrouble: (detail: string, times: number) => void;
 }
 
 export class Window {
   readonly #options: WindowOptions;
   readonly #allocator = new Allocator();
   #extension: Promise<Answer<void>> | undefined;
+  /** Extensions in a row that failed while nobody waited for them. */
+  #troubles = 0;
 
   constructor(options: WindowOptions) {
     this.#options = options;
-    this.#allocator.lead(options);
+    const { epoch, floor, highWater } = options;
+    this.#allocator.lead({ epoch, floor, highWater });
   }
 
   get highWater(): number {
@@ -60,17 +63,23 @@ export class Window {
       const taken = this.take(count, now);
       if (taken !== "exhausted") return taken;
     }
-    const extended = await this.#extend(now);
-    if (!extended.ok) return extended;
-    const taken = this.take(count, now);
-    return taken === "exhausted" ? failed(status.INTERNAL, "window exhausted") : taken;
+    for (;;) {
+      const before = this.#allocator.highWater;
+      const extended = await this.#extend(now);
+      if (!extended.ok) return extended;
+      const taken = this.take(count, now);
+      if (taken !== "exhausted") return taken;
+      // Others who waited for the same extension were first: once more, as long as each one brings something.
+      if (this.#allocator.highWater <= before) return failed(status.INTERNAL, "window exhausted");
+    }
   }
 
   /** Extends the window unless more than half of it is left, and waits for nothing. */
   extendAhead(now: number): void {
     if (this.#extension !== undefined || this.#allocator.remainingMs(now) >= this.#options.serving.windowAheadMs / 2) return;
     void this.#extend(now).then((extended) => {
-      if (!extended.ok && extended.failure.metadata === undefined) this.#options.onTrouble(extended.failure.details);
+      this.#troubles = extended.ok ? 0 : this.#troubles + 1;
+      if (!extended.ok && extended.failure.metadata === undefined) this.#options.onTrouble(extended.failure.details, this.#troubles);
     });
   }
 
@@ -92,8 +101,8 @@ export class Window {
 
   /** Raises the durable high water, then the window. */
   async #extendOnce(now: number): Promise<Answer<void>> {
-    const { epoch, driver, serving, counters, readClock, onFenced } = this.#options;
-    if (readClock() === undefined || this.#allocator.epoch === undefined) return notLeader();
+    const { epoch, driver, serving, counters, acceptsClock, onFenced } = this.#options;
+    if (!acceptsClock(now) || this.#allocator.epoch === undefined) return notLeader();
     const atLeast = this.#allocator.extensionTarget(now, serving.windowAheadMs);
     const submitted = await driver.submit({ type: "advance", epoch, now, atLeast });
     if (submitted.type === "applied") {

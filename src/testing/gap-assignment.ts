@@ -91,174 +91,173 @@ function independentParts<R>(gaps: readonly Gap[], claims: readonly Claim<R>[]):
   return [...parts.values()];
 }
 
+/** Nothing that is known of a key lies within a gap, so what bounds a block bounds it to whole gaps. */
 function fits({ count, from, to }: ClaimedBlock, gap: Gap | undefined): boolean {
-  if (gap === undefined) return false;
-  const start = from > gap.start ? from : gap.start;
-  const end = to !== undefined && to < gap.end ? to : gap.end;
-  return start + count <= end;
+  return gap !== undefined && from <= gap.start && (to === undefined || gap.end <= to) && count <= gap.end - gap.start;
 }
 
-/** A block that may, or must, stand in some gap of one key. */
-interface Tile<R> extends ClaimedBlock {
+/** A gap during the search. */
+interface OpenGap extends Gap {
+  /** Values that are not explained so far. */
+  left: bigint;
+  /** By item: which sums the blocks of this item and of all later ones, as far as they fit, can make. Bit i stands for i values. */
+  readonly reachable: readonly bigint[];
+}
+
+/** A request, and what of it concerns these gaps. */
+interface Item<R> {
   readonly claim: Claim<R>;
-  readonly isRequired: boolean;
+  readonly blocks: readonly ClaimedBlock[];
+  /** Alike for requests of which the earlier can stand wherever the later can. */
+  readonly kind: string;
+  /** For each block the gap that it stands in; `undefined`: above all that is known. Empty: the request had no effect. */
+  readonly chosen: (number | undefined)[];
 }
 
-/** A request for several of the keys, and what it takes on each. */
-interface Batch<R> {
-  readonly blocks: ReadonlyMap<string, Tile<R>>;
-  isUsed: boolean;
+/** Of the items of one kind that were decided on: nothing is gained by choosing otherwise for a later one. */
+interface KindState {
+  /** The gap of the last one, where they have one block. */
+  gap: number;
+  isLeftOut: boolean;
 }
 
-/** The gaps of one key, and the requests that touch no other. */
-interface KeyPuzzle<R> {
-  readonly key: string;
-  readonly gaps: readonly Gap[];
-  readonly size: bigint;
-  readonly singles: readonly Tile<R>[];
-  /** Bit i: some of the singles hold i values together. */
-  readonly singleSums: bigint;
-  /** What was found for each choice among the batches that touch this key. */
-  readonly found: Map<string, readonly Placed<R>[] | undefined>;
-}
-
-/** Beyond so many values the sums of a key are not looked at: that only prunes. */
+/** Beyond so many values the sums of a gap are not looked at: that only prunes. */
 const SUMS_MAX = 100_000n;
 
 /**
- * Chooses the batches that took effect first: with that, each key is a puzzle of its own. A choice is given up as soon as the values of some key cannot
- * add up any more.
+ * Decides for one request after the other, in the order in which they were made, where it took effect: as early as possible, and not at all only if
+ * nothing else leads anywhere, because that is what servers do. Gives up as soon as the values of some gap cannot add up any more.
  */
 class Search<R> {
   tried = 0;
   readonly placed: Placed<R>[] = [];
   readonly #max: number;
-  readonly #keys: readonly KeyPuzzle<R>[];
-  readonly #batches: readonly Batch<R>[];
+  readonly #gaps: readonly OpenGap[];
+  readonly #items: readonly Item<R>[];
+  readonly #kinds = new Map<string, KindState>();
+  /** Decisions after which the values cannot add up, whatever comes. */
+  readonly #hopeless = new Set<string>();
+  #arrangements = 0;
 
   constructor(gaps: readonly Gap[], claims: readonly Claim<R>[], max: number) {
     this.#max = max;
     const keys = new Set(gaps.map(({ key }) => key));
-    const tiles = [...claims]
-      .sort((a, b) => compare(a.invokedAt, b.invokedAt)) // what came last is the first to be left out
-      .map((claim) =>
-        claim.blocks.filter(({ key }) => keys.has(key)).map((block): Tile<R> => ({ ...block, claim, isRequired: block.to !== undefined })),
-      );
-    this.#batches = tiles
-      .filter((blocks) => blocks.length > 1)
-      .map((blocks) => ({ blocks: new Map(blocks.map((block) => [block.key, block])), isUsed: false }));
-    const singles = tiles.filter((blocks) => blocks.length === 1).flat();
-    this.#keys = [...keys].map((key) => {
-      const own = gaps.filter((gap) => gap.key === key).sort((a, b) => compare(a.start, b.start));
-      const alone = singles.filter((tile) => tile.key === key).map((tile) => ({ ...tile, isRequired: false }));
-      const size = own.reduce((sum, { start, end }) => sum + end - start, 0n);
-      const singleSums = alone.reduce((sums, { count }) => withSum(sums, count, size), 1n);
-      return { key, gaps: own, size, singles: alone, singleSums, found: new Map() };
-    });
+    this.#items = [...claims]
+      .sort((a, b) => compare(a.invokedAt, b.invokedAt))
+      .map((claim) => {
+        const blocks = claim.blocks.filter(({ key }) => keys.has(key));
+        const counts = blocks.map(({ key, count }) => `${count} ${JSON.stringify(key)}`);
+        return { claim, blocks, kind: `${claim.endedAt} ${counts.join(" ")}`, chosen: [] };
+      });
+    this.#gaps = [...gaps]
+      .sort((a, b) => compare(a.start, b.start))
+      .map((gap) => ({ ...gap, left: gap.end - gap.start, reachable: this.#reachableIn(gap) }));
+    for (const { kind } of this.#items) this.#kinds.set(kind, { gap: 0, isLeftOut: false });
   }
 
   run(): boolean {
-    return this.#choose(0);
+    return this.#decide(0);
   }
 
-  /** Decides on the batches from `index` on. */
-  #choose(index: number): boolean {
-    if (!this.#keys.every((puzzle) => this.#canAddUp(puzzle, index))) return false;
-    const batch = this.#batches[index];
-    if (batch === undefined) return this.#tileAll();
-    for (const isUsed of [true, false]) {
-      if (this.tried >= this.#max) return false;
-      this.tried += 1;
-      batch.isUsed = isUsed;
-      if (this.#choose(index + 1)) return true;
+  #reachableIn(gap: Gap): readonly bigint[] {
+    const size = gap.end - gap.start;
+    if (size > SUMS_MAX) return [];
+    const reachable = [1n];
+    for (const { blocks } of this.#items.toReversed()) {
+      const fitting = blocks.filter((block) => block.key === gap.key && fits(block, gap));
+      reachable.push(fitting.reduce((sums, { count }) => (sums | (sums << count)) & ((1n << (size + 1n)) - 1n), reachable.at(-1) ?? 1n));
     }
+    return reachable.reverse();
+  }
+
+  /** Decides on the items from `index` on. */
+  #decide(index: number): boolean {
+    const canAddUp = this.#gaps.every(({ left, reachable }) => reachable[index] === undefined || ((reachable[index] >> left) & 1n) === 1n);
+    if (!canAddUp) return false;
+    const item = this.#items[index];
+    if (item === undefined) return this.#gaps.every(({ left }) => left === 0n) && this.#arrange();
+    const state = this.#stateAt(index);
+    if (this.#hopeless.has(state)) return false;
+    const arrangements = this.#arrangements;
+    if (this.#choose(index, item, 0) || this.#leaveOut(index, item)) return true;
+    if (this.tried < this.#max && this.#arrangements === arrangements) this.#hopeless.add(state);
     return false;
   }
 
-  /** Whether some of what is not decided on, with what is, holds as many values as are missing. */
-  #canAddUp({ key, size, singleSums }: KeyPuzzle<R>, decided: number): boolean {
-    if (size > SUMS_MAX) return true;
-    let sums = singleSums;
-    this.#batches.forEach(({ blocks, isUsed }, index) => {
-      const block = blocks.get(key);
-      if (block === undefined || (index < decided && !isUsed)) return;
-      sums = index < decided && block.isRequired ? sums << block.count : withSum(sums, block.count, size);
-    });
-    return ((sums >> size) & 1n) === 1n;
+  /** Chooses a gap for a block of the item, and for those behind it. */
+  #choose(index: number, item: Item<R>, number: number): boolean {
+    const kind = this.#kinds.get(item.kind);
+    if (kind === undefined || kind.isLeftOut) return false;
+    const block = item.blocks[number];
+    if (block === undefined) return item.chosen.some((gap) => gap !== undefined) && this.#decide(index + 1);
+    const before = kind.gap;
+    const alone = item.blocks.length === 1;
+    for (let at = alone ? before : 0; at < this.#gaps.length; at++) {
+      const gap = this.#gaps[at];
+      if (gap === undefined || gap.key !== block.key || gap.left < block.count || !fits(block, gap)) continue;
+      if (this.tried >= this.#max) return false;
+      this.tried += 1;
+      gap.left -= block.count;
+      if (alone) kind.gap = at;
+      item.chosen.push(at);
+      if (this.#choose(index, item, number + 1)) return true;
+      item.chosen.pop();
+      kind.gap = before;
+      gap.left += block.count;
+    }
+    if (block.to !== undefined || alone) return false;
+    item.chosen.push(undefined);
+    if (this.#choose(index, item, number + 1)) return true;
+    item.chosen.pop();
+    return false;
   }
 
-  #tileAll(): boolean {
-    const all: Placed<R>[] = [];
-    for (const puzzle of this.#keys) {
-      const touching = this.#batches.filter(({ blocks }) => blocks.has(puzzle.key));
-      const choice = touching.map(({ isUsed }) => (isUsed ? "1" : "0")).join("");
-      if (!puzzle.found.has(choice)) {
-        const chosen = touching.flatMap(({ blocks, isUsed }) => (isUsed ? [...blocks.values()].filter(({ key }) => key === puzzle.key) : []));
-        puzzle.found.set(choice, this.#tile(puzzle, chosen));
-      }
-      const found = puzzle.found.get(choice);
-      if (found === undefined) return false;
-      all.push(...found);
+  #leaveOut(index: number, { kind: name }: Item<R>): boolean {
+    const kind = this.#kinds.get(name);
+    if (kind === undefined || this.tried >= this.#max) return false;
+    this.tried += 1;
+    const before = kind.isLeftOut;
+    kind.isLeftOut = true;
+    if (this.#decide(index + 1)) return true;
+    kind.isLeftOut = before;
+    return false;
+  }
+
+  /** All that the rest of the decisions depends on, but for the order within a gap. */
+  #stateAt(index: number): string {
+    const kinds = [...this.#kinds.values()].map(({ gap, isLeftOut }) => (isLeftOut ? "-" : gap));
+    return `${index} ${this.#gaps.map(({ left }) => left).join()} ${kinds.join()}`;
+  }
+
+  /**
+   * Puts what was chosen for each gap in an order: what was over first stands first, so that nothing stands behind what was asked for only later.
+   * Between two gaps of a key that may still be so, and then the choice was wrong.
+   */
+  #arrange(): boolean {
+    this.#arrangements += 1;
+    const chosen = this.#gaps.map((): { readonly claim: Claim<R>; readonly count: bigint }[] => []);
+    for (const { claim, blocks, chosen: gaps } of this.#items) {
+      for (const [number, { count }] of blocks.entries()) chosen[gaps[number] ?? -1]?.push({ claim, count });
     }
-    this.placed.push(...all);
+    const placed: Placed<R>[] = [];
+    const latest = new Map<string, bigint>();
+    for (const [index, { key, start }] of this.#gaps.entries()) {
+      let at = start;
+      for (const { claim, count } of (chosen[index] ?? []).sort((a, b) => compareEnds(a.claim, b.claim))) {
+        const asked = latest.get(key) ?? claim.invokedAt;
+        if (claim.endedAt !== undefined && claim.endedAt < asked) return false;
+        latest.set(key, asked > claim.invokedAt ? asked : claim.invokedAt);
+        placed.push({ key, start: at, end: at + count, claim });
+        at += count;
+      }
+    }
+    this.placed.push(...placed);
     return true;
   }
-
-  /** Fills the gaps of one key from left to right, and takes back what leads nowhere. */
-  #tile({ gaps, singles }: KeyPuzzle<R>, chosen: readonly Tile<R>[]): readonly Placed<R>[] | undefined {
-    const tiles = [...chosen, ...singles].sort(byUrgency);
-    const used = new Set<number>();
-    const placed: Placed<R>[] = [];
-    const hopeless = new Set<string>();
-    /** `latest`: the latest time at which a request placed before was made. */
-    const fill = (index: number, at: bigint, latest: bigint | undefined): boolean => {
-      const gap = gaps[index];
-      if (gap === undefined) return tiles.every(({ isRequired }, tile) => !isRequired || used.has(tile));
-      if (at === gap.end) return fill(index + 1, gaps[index + 1]?.start ?? 0n, latest);
-      const state = `${index} ${at} ${[...used].sort((a, b) => a - b).join()}`;
-      if (hopeless.has(state)) return false;
-      const failed: Tile<R>[] = [];
-      for (const [number, tile] of tiles.entries()) {
-        const { claim, count } = tile;
-        if (used.has(number) || !mayStand(tile, at, gap)) continue;
-        if (latest !== undefined && claim.endedAt !== undefined && claim.endedAt < latest) continue; // it was over before that one began
-        if (failed.some((other) => replaces(other, tile))) continue;
-        if (this.tried >= this.#max) return false;
-        this.tried += 1;
-        used.add(number);
-        placed.push({ key: gap.key, start: at, end: at + count, claim });
-        if (fill(index, at + count, latest !== undefined && latest > claim.invokedAt ? latest : claim.invokedAt)) return true;
-        placed.pop();
-        used.delete(number);
-        failed.push(tile);
-      }
-      hopeless.add(state);
-      return false;
-    };
-    return fill(0, gaps[0]?.start ?? 0n, undefined) ? placed : undefined;
-  }
 }
 
-/** The sums that can be made, with one more number that may be added. */
-function withSum(sums: bigint, count: bigint, max: bigint): bigint {
-  return max > SUMS_MAX ? sums : (sums | (sums << count)) & ((1n << (max + 1n)) - 1n);
-}
-
-function mayStand({ count, from, to }: ClaimedBlock, at: bigint, gap: Gap): boolean {
-  const end = at + count;
-  return end <= gap.end && at >= from && (to === undefined || end <= to);
-}
-
-/** What must be there first; then what must be over soonest, then what is large: the small ones fill what is left. */
-function byUrgency<R>(a: Tile<R>, b: Tile<R>): number {
-  if (a.isRequired !== b.isRequired) return a.isRequired ? -1 : 1;
-  const [x, y] = [a.claim.endedAt, b.claim.endedAt];
-  if (x === y) return compare(b.count, a.count) || compare(a.claim.invokedAt, b.claim.invokedAt);
-  if (x === undefined) return 1;
-  return y === undefined ? -1 : compare(x, y);
-}
-
-/** Whether a solution with `b` here is also one with `a` in its place: then, where `a` led nowhere, `b` does too. */
-function replaces<R>(a: Tile<R>, b: Tile<R>): boolean {
-  return a.count === b.count && a.isRequired === b.isRequired && a.claim.endedAt === b.claim.endedAt && a.claim.invokedAt <= b.claim.invokedAt;
+function compareEnds<R>(a: Claim<R>, b: Claim<R>): number {
+  if (a.endedAt === b.endedAt) return compare(a.invokedAt, b.invokedAt);
+  if (a.endedAt === undefined) return 1;
+  return b.endedAt === undefined ? -1 : compare(a.endedAt, b.endedAt);
 }

@@ -101,7 +101,7 @@ function takeOver(state: ModelState, command: Extract<OracleCommand, { type: "ta
   const { highWater, clock } = state;
   const isFirst = highWater === 0; // nothing to compare a clock with
   if (!isFirst && command.now - command.maxClockJumpMs > Math.max(highWater, clock)) {
-    return refuse({ reason: "clock-too-far", now: command.now, highWater, maxClockJumpMs: command.maxClockJumpMs });
+    return refuse({ reason: "clock-too-far", now: command.now, highWater: Math.max(highWater, clock), maxClockJumpMs: command.maxClockJumpMs });
   }
   const floor = Math.max(highWater + 1, clock, command.now);
   const reach = floor + command.failoverAdvanceMs;

@@ -171,8 +171,7 @@ class FileStore implements FencedStore {
     const frame = frameOf(this.#image, changes);
     const bytes = frame.ops.reduce((sum, op) => sum + op.length, 0);
     if (this.#journal.wouldRoll(bytes) && this.#bytesSinceBase >= 2 * this.#baseBytes) await this.#writeBase();
-    await this.#journal.append(frame);
-    this.#bytesSinceBase += bytes;
+    this.#bytesSinceBase += await this.#journal.append(frame);
     for (const change of changes) this.#tables.change(change);
     return "committed";
   }
@@ -197,9 +196,8 @@ class FileStore implements FencedStore {
       const last = part === parts - 1;
       const some = changes.slice(part * BASE_PART_CHANGES, (part + 1) * BASE_PART_CHANGES);
       const op = opCodec.encode({ type: "base", part, last, changes: some });
-      this.#baseBytes += op.length;
       const content = { meta: imageCodec.encode(this.#image), ops: [op] };
-      await this.#journal.append(content, { roll: part === 0, firstSegment: last ? firstSegment : undefined });
+      this.#baseBytes += await this.#journal.append(content, { roll: part === 0, firstSegment: last ? firstSegment : undefined });
     }
   }
 }

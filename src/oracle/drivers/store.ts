@@ -43,38 +43,47 @@ class StoreDriver implements ConsensusDriver {
   #proof: { readonly epoch: Epoch; readonly answer: Promise<boolean> } | undefined;
   #subscribed = false;
   #closing: Promise<void> | undefined;
-  /** Set once, by a final failure of the store; `#failed` lets the subscriber hear of it at once. */
-  #failure: OracleError | undefined;
-  readonly #failed: { readonly promise: Promise<never>; readonly reject: (error: OracleError) => void };
+  /** Set once, by a final failure of the store. */
+  #failure: Error | undefined;
+  /** Wakes the subscriber, which then looks at why. */
+  #interrupt: (() => void) | undefined;
 
   constructor(store: FencedStore, queueMax: number) {
     this.#store = store;
     this.#queueMax = queueMax;
-    this.#failed = rejectable();
   }
 
   async *leadership({ signal }: { readonly signal?: AbortSignal | undefined } = {}): AsyncGenerator<ServedLeadership, void, void> {
     if (this.#subscribed) throw new OracleError("TSO_ALREADY_SUBSCRIBED", "this driver's leadership has a subscriber: a driver serves one server");
     this.#subscribed = true;
     const events = this.#store.leadership({ signal })[Symbol.asyncIterator]();
-    const aborted = new Promise<{ readonly done: true }>((resolve) => {
-      const end = (): void => resolve({ done: true });
-      if (signal?.aborted === true) end();
-      signal?.addEventListener("abort", end, { once: true });
-    });
+    const end = (): void => this.#interrupt?.();
+    signal?.addEventListener("abort", end);
     try {
       for (;;) {
-        const event = await Promise.race([events.next(), this.#failed.promise, aborted]);
-        if (event.done === true) return;
+        const event = await this.#nextEvent(events, signal);
+        if (event?.done !== false) return;
         this.#reign = event.value.role === "leader" ? event.value.epoch : undefined;
         yield event.value;
       }
     } finally {
+      signal?.removeEventListener("abort", end);
       this.#reign = undefined;
       this.#subscribed = false;
       // Not waited for, and what it says is of no more use: a store that hangs must not keep its server from closing.
       void Promise.resolve(events.return?.()).catch(() => undefined);
     }
+  }
+
+  /** The store's next event; `undefined` once the subscriber has gone; throws once the store has failed for good. */
+  async #nextEvent(events: AsyncIterator<ServedLeadership>, signal: AbortSignal | undefined): Promise<IteratorResult<ServedLeadership> | undefined> {
+    const interrupted = new Promise<undefined>((resolve) => {
+      this.#interrupt = () => resolve(undefined);
+      if (signal?.aborted === true || this.#failure !== undefined) resolve(undefined);
+    });
+    const event = await Promise.race([events.next(), interrupted]);
+    if (this.#failure !== undefined) throw this.#failure;
+    return event;
   }
 
   submit(command: OracleCommand): Promise<Submitted> {
@@ -118,7 +127,13 @@ class StoreDriver implements ConsensusDriver {
       const waiting = this.#queue;
       this.#queue = [];
       this.#proof = undefined; // a commit that begins now proves nothing to those who ask later
-      await this.#serve(waiting);
+      try {
+        await this.#serve(waiting);
+      } catch (error) {
+        // A bug: whoever follows the leadership hears of it, and nobody waits for ever.
+        this.#fail(error instanceof Error ? error : new Error(messageOf(error)));
+        settleAll(waiting.splice(0), { type: "unknown", reason: "storage", detail: messageOf(error) });
+      }
     }
     this.#working = undefined;
   }
@@ -189,10 +204,13 @@ class StoreDriver implements ConsensusDriver {
     }
   }
 
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    this.#interrupt?.();
+  }
+
   #failIfFinal(error: unknown): void {
-    if (this.#failure !== undefined || !isFinal(error)) return;
-    this.#failure = error;
-    this.#failed.reject(error);
+    if (isFinal(error)) this.#fail(error);
   }
 }
 
@@ -200,7 +218,7 @@ function isFinal(error: unknown): error is OracleError {
   return error instanceof OracleError && (error.code === "TSO_STORAGE" || error.code === "TSO_WRONG_FORMAT" || error.code === "TSO_LOCKED");
 }
 
-function storageFailed(failure: OracleError): Submitted {
+function storageFailed(failure: Error): Submitted {
   return { type: "not-applied", reason: "unavailable", detail: failure.message };
 }
 
@@ -209,13 +227,4 @@ function settleAll(waiting: readonly Waiting[], submitted: Submitted): void {
     if (next.type === "proof") next.settle(false);
     else next.settle(submitted);
   }
-}
-
-function rejectable(): { readonly promise: Promise<never>; readonly reject: (error: OracleError) => void } {
-  let reject: (error: OracleError) => void = () => undefined;
-  const promise = new Promise<never>((_, rejectPromise) => {
-    reject = rejectPromise;
-  });
-  promise.catch(() => undefined); // whoever subscribes hears of it; nobody may have
-  return { promise, reject };
 }

@@ -158,8 +158,7 @@ function takeOver(draft: OracleDraft, command: TakeOverCommand): OracleOutcome {
     if (name !== undefined) return refused({ reason: "limits-differ", name, kept: draft.limits[name], asked: limits[name] });
   }
   const known = Math.max(draft.highWater, draft.clock);
-  if (draft.highWater > 0 && now > known + maxClockJumpMs)
-    return refused({ reason: "clock-too-far", now, highWater: draft.highWater, maxClockJumpMs });
+  if (draft.highWater > 0 && now > known + maxClockJumpMs) return refused({ reason: "clock-too-far", now, highWater: known, maxClockJumpMs });
   const floor = Math.max(draft.highWater + 1, draft.clock, now);
   const highWater = floor + failoverAdvanceMs;
   if (highWater > PHYSICAL_MS_MAX) return refused(outOfRange(highWater));

@@ -230,8 +230,8 @@ class Search<R> {
   }
 
   /**
-   * Puts what was chosen for each gap in an order: what was over first stands first, so that nothing stands behind what was asked for only later.
-   * Between two gaps of a key that may still be so, and then the choice was wrong.
+   * Fills each gap with what was chosen for it, in the order in which it was asked for: then nothing stands behind what was asked for only when it was
+   * over. Between two gaps of a key that may still be so, and then the choice was wrong.
    */
   #arrange(): boolean {
     this.#arrangements += 1;
@@ -243,10 +243,10 @@ class Search<R> {
     const latest = new Map<string, bigint>();
     for (const [index, { key, start }] of this.#gaps.entries()) {
       let at = start;
-      for (const { claim, count } of (chosen[index] ?? []).sort((a, b) => compareEnds(a.claim, b.claim))) {
-        const asked = latest.get(key) ?? claim.invokedAt;
-        if (claim.endedAt !== undefined && claim.endedAt < asked) return false;
-        latest.set(key, asked > claim.invokedAt ? asked : claim.invokedAt);
+      for (const { claim, count } of chosen[index] ?? []) {
+        const asked = latest.get(key);
+        if (asked !== undefined && claim.endedAt !== undefined && claim.endedAt < asked) return false;
+        if (asked === undefined || asked < claim.invokedAt) latest.set(key, claim.invokedAt);
         placed.push({ key, start: at, end: at + count, claim });
         at += count;
       }
@@ -254,10 +254,4 @@ class Search<R> {
     this.placed.push(...placed);
     return true;
   }
-}
-
-function compareEnds<R>(a: Claim<R>, b: Claim<R>): number {
-  if (a.endedAt === b.endedAt) return compare(a.invokedAt, b.invokedAt);
-  if (a.endedAt === undefined) return 1;
-  return b.endedAt === undefined ? -1 : compare(a.endedAt, b.endedAt);
 }

@@ -40,7 +40,6 @@ export function validateGroup(limits: OracleLimits, group: SequenceGroup): Refus
   if (group.length > limits.maxBatchKeys) return { reason: "too-many-keys", count: group.length, max: limits.maxBatchKeys };
   const keys = new Set<string>();
   for (const { key } of group) {
-    if (key.length > limits.maxKeyBytes) return { reason: "invalid-key" }; // first: no refusal may carry a key of any length
     if (keys.has(key)) return { reason: "duplicate-key", key };
     keys.add(key);
   }

@@ -9,8 +9,8 @@ import type { Refusal } from "../oracle/rules/command.ts";
 /** Presence of this trailer, and nothing else, tells "not the leader" from a failed precondition of the request. */
 export const LEADER_HINT_TRAILER = "tsoracle-leader-hint-bin";
 
-/** A status message travels in a header, and one that is too long for it would hold up its whole connection. */
-const DETAILS_MAX = 2_000;
+/** A status message travels in a header, and one that is too long for it holds up its whole connection; proxies allow 8 KiB. */
+const DETAILS_MAX = 800;
 
 export interface Failure {
   readonly code: status;

@@ -41,7 +41,7 @@ export class Gate {
   readonly counters: Counters = zeroCounters();
   /** Why it does not serve, or the last trouble it had. */
   lastFault: string | undefined;
-  lastTransitionAt: number;
+  #lastTransitionAt: number;
   readonly #options: ServingOptions;
   readonly #timers: Timers;
   readonly #state: Watched<ServingState>;
@@ -58,7 +58,7 @@ export class Gate {
     this.#timers = timers;
     this.#acceptClockJump = options.acceptClockJump;
     this.#state = new Watched<ServingState>({ type: "not-serving", role: "unknown", hint: {} });
-    this.lastTransitionAt = options.clock();
+    this.#lastTransitionAt = options.clock();
   }
 
   get state(): ServingState {
@@ -84,6 +84,11 @@ export class Gate {
     if (reign === undefined) return undefined;
     const confirmed = await this.#options.driver.confirm(reign.epoch);
     return confirmed && this.#reign === reign ? reign : undefined;
+  }
+
+  /** Since it began or ceased to serve, ms by its own clock. */
+  get lastTransitionAgeMs(): number {
+    return (this.now() ?? this.#lastTransitionAt) - this.#lastTransitionAt;
   }
 
   /** What is known about who leads instead. */
@@ -117,10 +122,20 @@ export class Gate {
     this.#stopping.abort();
   }
 
+  /** What the clock says; `undefined` where it says no time at all, which ends the server. */
+  now(): number | undefined {
+    try {
+      return this.#options.clock();
+    } catch (error) {
+      this.#fail(asError(error)); // a host's own clock may throw, and what it returns may be refused
+      return undefined;
+    }
+  }
+
   /** The clock, for a command that puts it on record; `undefined` where it has run away, which ends the server. */
   readClock(): number | undefined {
-    const now = this.#options.clock();
-    return this.#acceptsClock(now) ? now : undefined;
+    const now = this.now();
+    return now !== undefined && this.#acceptsClock(now) ? now : undefined;
   }
 
   /** A clock that has run away would burn the range of timestamps for good. */
@@ -163,7 +178,7 @@ export class Gate {
   #publish(state: ServingState): void {
     if (this.#state.value.type !== state.type) {
       this.counters.transitions += 1;
-      this.lastTransitionAt = this.#options.clock();
+      this.#lastTransitionAt = this.now() ?? this.#lastTransitionAt;
     }
     this.#state.set(state);
   }

@@ -39,6 +39,8 @@ const DAY_MS = 24 * HOUR_MS;
 
 /** Fills defaults and checks how values relate. @throws OracleError TSO_INVALID_OPTION */
 export function resolveServerOptions(options: OracleServerOptions): ServingOptions {
+  const clock = wholeClock(options.clock ?? Date.now);
+  clock(); // one that tells no time is refused here, not by the first request
   const leaseTtlCeilingMs = wholeOption("leaseTtlCeilingMs", options.leaseTtlCeilingMs ?? 300_000, { from: 1, through: 365 * DAY_MS });
   return {
     driver: options.driver,
@@ -51,7 +53,7 @@ export function resolveServerOptions(options: OracleServerOptions): ServingOptio
     limits: resolveLimits(options.limits),
     pendingMax: wholeOption("pendingMax", options.pendingMax ?? 16_384, { from: 1, through: 1_000_000 }),
     heartbeatMs: wholeOption("heartbeatMs", options.heartbeatMs ?? 10_000, { from: 0, through: DAY_MS }),
-    clock: wholeClock(options.clock ?? Date.now),
+    clock,
     logger: options.logger ?? silentLogger,
   };
 }

@@ -1,4 +1,4 @@
-import { BinaryReader } from "@bufbuild/protobuf/wire";
+import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import type { MethodDefinition } from "@grpc/grpc-js";
 import { decodeUtf8Strict } from "../base/bytes.ts";
 import { messageOf } from "../base/errors.ts";
@@ -14,11 +14,13 @@ class InvalidText extends Error {}
 
 /**
  * A method whose requests are read strictly: text that is not UTF-8 is refused. The usual decoders put U+FFFD in the place of bad bytes, which would
- * merge different keys into one sequence. What cannot be read is answered as an invalid argument, not as a failure of the server.
+ * merge different keys into one sequence. What cannot be read is answered as an invalid argument, not as a failure of the server. `nested` is the
+ * field that holds messages, if there is one.
  */
 export function strictly<Request, Response>(
   method: MethodDefinition<Request, Response>,
   decoder: Decoder<Request>,
+  nested?: number,
 ): MethodDefinition<Received<Request>, Response> {
   return {
     ...method,
@@ -27,6 +29,7 @@ export function strictly<Request, Response>(
     },
     requestDeserialize: (bytes: Buffer): Received<Request> => {
       try {
+        checkFields(bytes, nested);
         return { type: "read", request: decoder.decode(new BinaryReader(bytes, strictText)) };
       } catch (error) {
         // the reader throws plain errors of many kinds for bytes that are no message
@@ -34,6 +37,19 @@ export function strictly<Request, Response>(
       }
     },
   };
+}
+
+/**
+ * Walks over all fields, and throws where one does not end where it should. The generated decoders stop at a field they take for the end of a group, and
+ * read on beyond a message inside a message: other readers would see another request in the same bytes.
+ */
+function checkFields(bytes: Uint8Array, nested: number | undefined): void {
+  const reader = new BinaryReader(bytes);
+  while (reader.pos < reader.len) {
+    const [field, type] = reader.tag();
+    if (field === nested && type === WireType.LengthDelimited) checkFields(reader.bytes(), undefined);
+    else reader.skip(type, field);
+  }
 }
 
 /** Keys, and tokens made from them, are the only texts in requests. */

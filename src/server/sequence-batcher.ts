@@ -50,14 +50,15 @@ export class SequenceBatcher {
 
   async #propose(entry: readonly Waiting[]): Promise<void> {
     const submitted = await this.#driver.submit({ type: "sequence", epoch: entry[0]?.epoch, groups: entry.map(({ group }) => group) });
-    entry.forEach(({ settle }, index) => {
-      settle(submitted.type === "applied" ? groupOutcome(submitted.outcome, index) : submitted);
+    entry.forEach(({ group, settle }, index) => {
+      settle(submitted.type === "applied" ? groupOutcome(submitted.outcome, { index, blocks: group.length }) : submitted);
     });
   }
 }
 
-/** An outcome of another kind, or with too few groups, is a driver's bug: what became of the request cannot be told. */
-function groupOutcome(outcome: OracleOutcome, index: number): GroupAnswer {
+/** An outcome of another kind, or with too few groups or blocks, is a driver's bug: what became of the request cannot be told. */
+function groupOutcome(outcome: OracleOutcome, { index, blocks }: { readonly index: number; readonly blocks: number }): GroupAnswer {
   const group = outcome.type === "sequence" ? outcome.groups[index] : undefined;
-  return group ?? { type: "unknown", reason: "storage", detail: `the driver answered a sequence with ${outcome.type}` };
+  const whole = group?.type !== "granted" || group.starts.length === blocks ? group : undefined;
+  return whole ?? { type: "unknown", reason: "storage", detail: `the driver answered a sequence with ${outcome.type}` };
 }

@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { type ChannelOptions, Server, ServerCredentials } from "@grpc/grpc-js";
 import { messageOf, OracleError } from "../base/errors.ts";
 import { wholeOption } from "../base/options.ts";
@@ -64,6 +65,7 @@ export class OracleServer {
     const resolved = resolveServerOptions(options);
     const serving = new Serving(resolved);
     if (options.listen === undefined) return new OracleServer(serving, resolved, undefined);
+    if (!/^\S+:\d{1,5}$/.test(options.listen)) throw new OracleError("TSO_INVALID_OPTION", `listen "${options.listen}" is not HOST:PORT`);
     const server = new Server(serverOptions(resolved));
     const port = await bind(server, options.listen, credentialsOf(options.tls));
     const address = `${options.listen.slice(0, options.listen.lastIndexOf(":"))}:${port}`;
@@ -102,8 +104,8 @@ export class OracleServer {
     await this.close();
   }
 
-  #logHeartbeat({ logger, clock }: ServingOptions): void {
-    const { counters, state, lastFault, lastTransitionAt } = this.#serving;
+  #logHeartbeat({ logger }: ServingOptions): void {
+    const { counters, state, lastFault, lastTransitionAgeMs } = this.#serving;
     const epoch = state.type === "serving" ? state.epoch : undefined;
     logger.info(
       {
@@ -111,7 +113,7 @@ export class OracleServer {
         serving: state.type === "serving",
         epoch,
         ...counters,
-        lastTransitionAgeSeconds: Math.round((clock() - lastTransitionAt) / 1000),
+        lastTransitionAgeSeconds: Math.round(lastTransitionAgeMs / 1000),
         lastFault,
       },
       "heartbeat",
@@ -133,6 +135,7 @@ function credentialsOf(tls: TlsOptions | undefined): ServerCredentials {
   if (tls === undefined) return ServerCredentials.createInsecure();
   const { cert, key, clientCa } = tls;
   try {
+    if (clientCa !== undefined) new X509Certificate(clientCa); // by itself, an authority that cannot be read would be ignored, and every client refused
     return ServerCredentials.createSsl(clientCa ?? null, [{ cert_chain: cert, private_key: key }], clientCa !== undefined);
   } catch (error) {
     throw new OracleError("TSO_INVALID_OPTION", `the TLS certificate or key cannot be used: ${messageOf(error)}`, { cause: error });

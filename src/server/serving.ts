@@ -63,8 +63,8 @@ export class Serving {
     return this.#gate.states(signal);
   }
 
-  get lastTransitionAt(): number {
-    return this.#gate.lastTransitionAt;
+  get lastTransitionAgeMs(): number {
+    return this.#gate.lastTransitionAgeMs;
   }
 
   /** Why it does not serve, or the last trouble it had. */
@@ -103,7 +103,8 @@ export class Serving {
     const reign = await this.#waiting(() => this.#gate.confirmed());
     if (reign === undefined) return this.#notLeader();
     if ("type" in reign) return notApplied(reign, "");
-    const now = this.#options.clock(); // the one reading of the call: what is decided on it cannot change under way
+    const now = this.#gate.now(); // the one reading of the call: what is decided on it cannot change under way
+    if (now === undefined) return this.#notLeader();
     const taken = reign.window.take(count, now);
     const answer = taken === "exhausted" ? await this.#waiting(() => reign.window.extendAndTake(count, now)) : taken;
     if ("type" in answer) return notApplied(answer, "");
@@ -115,8 +116,9 @@ export class Serving {
   /** A bound that every timestamp granted after the reply is above; `undefined` where this node does not serve. */
   async safePoint(): Promise<{ readonly physicalMs: number; readonly epoch: Epoch } | undefined> {
     const reign = await this.#waiting(() => this.#gate.confirmed());
-    if (reign === undefined || "type" in reign) return undefined;
-    return { physicalMs: reign.window.safePoint(this.#options.clock()), epoch: reign.epoch };
+    const now = this.#gate.now();
+    if (now === undefined || reign === undefined || "type" in reign || this.#gate.reign !== reign) return undefined; // it may have ended since
+    return { physicalMs: reign.window.safePoint(now), epoch: reign.epoch };
   }
 
   async frontier(): Promise<{ readonly physicalMs: number; readonly epoch: Epoch } | undefined> {
@@ -126,7 +128,7 @@ export class Serving {
 
   /** What this node would say without asking anyone: for people, not for decisions. */
   unconfirmedSafePoint(): number {
-    return this.#gate.reign?.window.safePoint(this.#options.clock()) ?? 0;
+    return this.#gate.reign?.window.safePoint(this.#gate.now() ?? 0) ?? 0;
   }
 
   async getBlocks(group: SequenceGroup): Promise<Answer<GrantedBlocks>> {

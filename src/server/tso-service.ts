@@ -29,7 +29,7 @@ export const tsoServiceDefinition = {
   getTs: strictly(TsoServiceService.getTs, GetTsRequest),
   getCurrentMaxSafe: strictly(TsoServiceService.getCurrentMaxSafe, GetCurrentMaxSafeRequest),
   getSeq: strictly(TsoServiceService.getSeq, GetSeqRequest),
-  getSeqBatch: strictly(TsoServiceService.getSeqBatch, GetSeqBatchRequest),
+  getSeqBatch: strictly(TsoServiceService.getSeqBatch, GetSeqBatchRequest, 1),
   acquireLease: strictly(TsoServiceService.acquireLease, AcquireLeaseRequest),
   renewLease: strictly(TsoServiceService.renewLease, RenewLeaseRequest),
   releaseLease: strictly(TsoServiceService.releaseLease, ReleaseLeaseRequest),

@@ -7,16 +7,13 @@ import { lockDirectory } from "./lock.ts";
 export const nodeDisk: Disk = {
   async makeDirectory(path) {
     const absolute = resolve(path);
-    const parent = dirname(absolute);
     try {
-      await mkdir(absolute);
+      await makeName(absolute);
     } catch (error) {
-      if (isErrno(error, "EEXIST")) return syncIfAllowed(parent);
       if (!isErrno(error, "ENOENT")) throw error;
-      await nodeDisk.makeDirectory(parent);
-      await mkdir(absolute); // once: a parent that is still missing is a link that leads nowhere
+      await nodeDisk.makeDirectory(dirname(absolute));
+      await makeName(absolute); // once: a parent that is still missing is a link that leads nowhere
     }
-    await nodeDisk.syncDirectory(parent);
   },
   async list(directory) {
     return (await readdir(directory)).sort();
@@ -37,12 +34,20 @@ export const nodeDisk: Disk = {
   lock: lockDirectory,
 };
 
-/** The name may be one that a killed process made and did not sync. Where the parent is not ours to open, whoever made the directory has seen to it. */
-async function syncIfAllowed(directory: string): Promise<void> {
+/** Makes one directory, whose parent is there, or finds it made: perhaps by a process that was killed before it had synced the name. */
+async function makeName(path: string): Promise<void> {
+  let found = false;
   try {
-    await nodeDisk.syncDirectory(directory);
+    await mkdir(path);
   } catch (error) {
-    if (!["EACCES", "EPERM", "EROFS"].some((code) => isErrno(error, code))) throw error;
+    if (!isErrno(error, "EEXIST")) throw error;
+    found = true;
+  }
+  try {
+    await nodeDisk.syncDirectory(dirname(path));
+  } catch (error) {
+    // Where the parent is not ours to open, whoever made the directory has seen to its name.
+    if (!found || !["EACCES", "EPERM", "EROFS"].some((code) => isErrno(error, code))) throw error;
   }
 }
 

@@ -50,6 +50,8 @@ await main({
     ...bytesOf("ff", "80", "e282", "c080", "eda080", "edb080", "f4908080", "f888808080"),
     // numbers of ten bytes and more, tags of no field, of groups, of types that do not exist
     ...bytesOf("ffffffffffffffffff01", "ffffffffffffffffffff01", "8080808010", "00", "02", "0b", "0c", "0e", "0f", "1b", "1c"),
+    // what a message in a message reads beyond its end, and both have a meaning
+    ...bytesOf("0a040a016b101000", "0a020a01"),
     // keys once more, and lengths beyond the end
     ...bytesOf("0a00", "0a0161", "0affffffff0f", "0a80808080f0ffffffff01"),
   ],
@@ -64,9 +66,45 @@ function readWith({ name, read, write }: Method, bytes: Buffer): void {
     if (typeof received.reason !== "string" || received.reason === "") throw new Error(`${name}: refused without a reason`);
     return;
   }
+  if (!endsWhereItShould(bytes, name === "getSeqBatch" ? 1 : 0)) throw new Error(`${name}: bytes that are no message were read`);
   checkValue(name, received.request, bytes);
   const again = read(write(received.request as never));
   if (!isDeepStrictEqual(again, received)) throw new Error(`${name}: what was read is written and read as something else`);
+}
+
+/** Whether every field, and every field of the messages in the field `nested`, ends within its message. Numbers may have any length. */
+function endsWhereItShould(bytes: Buffer, nested: number): boolean {
+  let at = 0;
+  const number = (): bigint => {
+    let value = 0n;
+    for (let shift = 0n; ; shift += 7n) {
+      const byte = bytes[at++] ?? 256;
+      if (byte === 256) return -1n; // beyond the end
+      value |= BigInt(byte & 0x7f) << shift;
+      if (byte < 0x80) return value;
+    }
+  };
+  const groups: bigint[] = [];
+  while (at < bytes.length) {
+    const tag = number();
+    const field = tag >> 3n;
+    if (tag < 0n || tag > 0xffff_ffffn || field === 0n) return false;
+    const type = Number(tag & 7n);
+    if (type === 3) groups.push(field);
+    else if (type === 4) {
+      if (groups.pop() !== field) return false;
+    } else if (type === 0) {
+      if (number() < 0n) return false;
+    } else if (type === 2) {
+      const length = number();
+      if (length < 0n || length > bytes.length - at) return false;
+      const inner = bytes.subarray(at, at + Number(length));
+      if (groups.length === 0 && Number(field) === nested && !endsWhereItShould(inner, 0)) return false;
+      at += inner.length;
+    } else if (type === 1 || type === 5) at += type === 1 ? 8 : 4;
+    else return false;
+  }
+  return at === bytes.length && groups.length === 0;
 }
 
 /** Nothing but unsigned numbers of 32 bits, of 64 bits, texts and bytes as they stand in the input, and lists and objects of these. */

@@ -146,9 +146,16 @@ describe("bytes that protobuf does not allow", () => {
     ["GetTs", "a text with the field number 0", "08010200"],
     ["GetTs", "a field number above the last one", "88808080800101"],
     ["GetSeqBatch", "an entry whose last number lies outside it", "0a040a016b1000"],
+    ["GetSeqBatch", "an entry whose last number is also a field after it", "0a040a016b101000"],
   ])("%s refuses %s", async (method, _, hex) => {
     const reply = await served.client.send(method, Buffer.from(hex, "hex"));
     expect(reply).toMatchObject({ code: status.INVALID_ARGUMENT, message: expect.stringMatching(/^malformed request: /) });
+  });
+
+  // Of a length, only the lower 32 bits are looked at.
+  test("GetTs refuses a length beyond 32 bits", { fails: true }, async () => {
+    const reply = await served.client.send("GetTs", Buffer.from("08017a8080808010", "hex"));
+    expect(reply).toMatchObject({ code: status.INVALID_ARGUMENT });
   });
 });
 

@@ -149,6 +149,15 @@ test("a block whose commit was lost on the way back is used up, and its outcome 
   expect(await nextOf(served.client, "k")).toBe(3n);
 });
 
+test("a reason that is too long for a header is cut, and the call is answered", async () => {
+  await begin();
+  served.driver.script(new Error("\u20ac".repeat(100_000)));
+  const { code, message } = await served.client.call("GetSeq", { key: "k", count: 3 });
+  expect(code).toBe(status.UNAVAILABLE);
+  expect(message).toMatch(/^\u20ac{100}/);
+  expect(encodeURI(message).length).toBeLessThan(8_000);
+});
+
 describe("bytes that are no message", () => {
   /** A number where its bytes end too early: no field of any request can be this. */
   const TRUNCATED = new Uint8Array([0x08, 0xff]);

@@ -202,7 +202,7 @@ describeRows("AcquireLease", LEASE, [
     answer: invalid("lease holder must be 1..=128 bytes, got 129"),
   },
   { what: "looks at the holder before the time to live", request: {}, answer: invalid("lease holder must be 1..=128 bytes, got 0") },
-  ...[0n, 4_999n, 300_001n, 2n ** 53n + 1n, U64_MAX].map((ttl_ms) => ({
+  ...[0n, 4_999n, 300_001n, 2n ** 32n + 10_000n, 2n ** 53n + 1n, U64_MAX].map((ttl_ms) => ({
     what: `refuses a time to live of ${ttl_ms} ms`,
     request: { ...LEASE, ttl_ms },
     answer: invalid(`ttl_ms ${ttl_ms} outside server bounds [5000, 300000]`),

@@ -39,8 +39,8 @@ export type Happening =
   | { readonly type: "clock"; readonly node: Which; readonly by: number }
   /** The node's next commit, or opening, goes so. */
   | { readonly type: "trouble"; readonly node: Which; readonly on: "commit" | "open"; readonly outcome: Outcome }
-  /** The node's next commit stalls until it is released, and goes as it is then told. */
-  | { readonly type: "stall"; readonly node: Which }
+  /** The node's next commit stalls until it is released, and goes as it is then told; or it is stored at once, and its answer stalls. */
+  | { readonly type: "stall"; readonly node: Which; readonly what: "commit" | "answer" }
   | { readonly type: "release"; readonly outcome: Outcome }
   | { readonly type: "settle" }
   | { readonly type: "time"; readonly ms: number };
@@ -60,6 +60,8 @@ interface Node {
   readonly timers: ManualTimers;
   readonly clock: { now: number };
   readonly ended: Promise<void>;
+  /** Answers of commits that are yet to stall. */
+  lateAnswers: number;
 }
 
 const KEYS = ["a", "b"];
@@ -116,11 +118,8 @@ export class SharedWorld {
         (next.on === "commit" ? node.process.troubles : node.process.openTroubles).push(() => troubleOf(next.outcome));
         return;
       case "stall":
-        node.process.troubles.push(() => {
-          const stall = deferred<Outcome>();
-          this.#stalls.push(stall);
-          return stall.promise.then(troubleOf);
-        });
+        if (next.what === "answer") node.lateAnswers += 1;
+        else node.process.troubles.push(() => this.#stall().then(troubleOf));
         return;
       case "release":
         this.#stalls.shift()?.resolve(next.outcome);
@@ -137,10 +136,11 @@ export class SharedWorld {
 
   /** Heals everything, waits for every answer, and asks once more: whatever happened, the oracle goes on. */
   async heal(): Promise<void> {
-    for (const { process, clock } of this.#nodes) {
-      process.troubles.length = 0;
-      process.openTroubles.length = 0;
-      clock.now = this.#latestMs;
+    for (const node of this.#nodes) {
+      node.process.troubles.length = 0;
+      node.process.openTroubles.length = 0;
+      node.lateAnswers = 0;
+      node.clock.now = this.#latestMs;
     }
     const [healthy, other] = this.#nodes;
     other.process.leads.set({ role: "unknown" });
@@ -183,10 +183,29 @@ export class SharedWorld {
     const process = this.row.process();
     const clock = { now: START_MS };
     const timers = new ManualTimers();
-    const driver = storeDriver(process);
+    const driver = storeDriver({
+      open: (epoch) => process.open(epoch),
+      commit: async (changes, epoch) => {
+        const answer = await process.commit(changes, epoch);
+        if (node.lateAnswers > 0) {
+          node.lateAnswers -= 1;
+          if ((await this.#stall()) !== "goes well") throw new Error("the answer was lost");
+        }
+        return answer;
+      },
+      leadership: (options) => process.leadership(options),
+      close: () => process.close(),
+    });
     const options = { driver, clock: () => clock.now, windowAheadMs: 20, failoverAdvanceMs: 10, leaseTtlFloorMs: 1 };
     const serving = new Serving(resolveServerOptions(options), timers);
-    return { process, driver, serving, timers, clock, ended: serving.run() };
+    const node: Node = { process, driver, serving, timers, clock, ended: serving.run(), lateAnswers: 0 };
+    return node;
+  }
+
+  #stall(): Promise<Outcome> {
+    const stall = deferred<Outcome>();
+    this.#stalls.push(stall);
+    return stall.promise;
   }
 
   async #ask(node: Node, what: Question): Promise<void> {

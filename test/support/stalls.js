@@ -21,7 +21,8 @@ function stall(name) {
   });
   const disarm = armFailpoint(name, () => {
     process.send?.(`reached ${name}`);
-    return released;
+    const pending = setInterval(() => {}, 2 ** 30); // what hangs keeps the process alive
+    return released.finally(() => clearInterval(pending));
   });
   stalls.set(name, {
     disarm,

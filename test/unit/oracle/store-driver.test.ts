@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { type Epoch, epoch } from "../../../src/base/epoch.ts";
 import { OracleError } from "../../../src/base/errors.ts";
+import { InvariantViolation } from "../../../src/base/invariant.ts";
 import type { ConsensusDriver, ServedLeadership, Submitted } from "../../../src/oracle/driver.ts";
 import { type MemoryCommit, memoryDriver } from "../../../src/oracle/drivers/memory.ts";
 import { storeDriver } from "../../../src/oracle/drivers/store.ts";
@@ -230,6 +231,17 @@ describe("a failure that is final", () => {
     await expect(driver.leadership()[Symbol.asyncIterator]().next()).rejects.toBe(failure);
   });
 
+  test("and a bug ends it too: nobody waits for an answer that never comes", async () => {
+    const driver = memoryDriver();
+    const { events } = await subscribed(driver);
+    const ended = events.next();
+    const nonsense = { type: "nonsense" } as unknown as OracleCommand;
+    const settled = await Promise.all([driver.submit(ONE), driver.submit(nonsense), driver.submit(ONE)]);
+    expect(settled.map(({ type }) => type)).toEqual(["unknown", "unknown", "unknown"]);
+    await expect(ended).rejects.toBeInstanceOf(InvariantViolation);
+    expect(await driver.submit(ONE)).toMatchObject({ type: "not-applied", reason: "unavailable" });
+  });
+
   test("what waits behind it is not applied", async () => {
     const driver = memoryDriver();
     await subscribed(driver);
@@ -399,6 +411,20 @@ describe("a change of leadership", () => {
     expect(starts([await driver.submit(ONE)])).toEqual([2n]);
     expect(await rival.submit(ONE)).toEqual({ type: "fenced" });
     expect(rivals.reign > reign && next > rivals.reign).toBe(true);
+  });
+
+  test("is not waited for by a subscriber that has gone, though the store goes on telling nothing", async () => {
+    const store = new SharedRow().process();
+    const { leads } = store;
+    store.leadership = () => leads.values(); // hears of no abort
+    const driver = storeDriver(store);
+    const controller = new AbortController();
+    const events = driver.leadership({ signal: controller.signal })[Symbol.asyncIterator]();
+    await events.next();
+    const ended = events.next();
+    controller.abort();
+    expect(await ended).toEqual({ value: undefined, done: true });
+    expect((await firstOf(driver)).reign, "and the next subscriber is told again").toBe(1n);
   });
 
   test("away from this process: nothing is applied", async () => {

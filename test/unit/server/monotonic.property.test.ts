@@ -69,7 +69,7 @@ const anyScene: fc.Arbitrary<readonly Happening[]> = fc.oneof(
   {
     weight: 3,
     arbitrary: inTurn(
-      some(fc.record({ type: fc.constant("stall"), node: anyNode }), 1),
+      some(fc.record({ type: fc.constant("stall"), node: anyNode, what: fc.constantFrom("commit", "answer") }), 1),
       fc.oneof(some(anyAskFor(anyWrite), 4), some(anyAsk, 4)),
       settles,
       some(fc.oneof(anyAsk, anyChange), 5),
@@ -78,7 +78,25 @@ const anyScene: fc.Arbitrary<readonly Happening[]> = fc.oneof(
     ),
   },
 );
-const anyLife = fc.array(anyScene, { minLength: 5, maxLength: 25, size: "max" }).map((scenes) => scenes.flat());
+/** A proof of leadership is on its way back while another node takes over and answers, and the one that waits for it is asked once more. */
+const lateProof: fc.Arbitrary<readonly Happening[]> = inTurn(
+  fc.constant<readonly Happening[]>([
+    { type: "lead", node: "first" },
+    { type: "settle" },
+    { type: "stall", node: "first", what: "answer" },
+    { type: "ask", node: "first", what: { type: "timestamps", count: 1 } },
+    { type: "settle" },
+    { type: "lead", node: "second" },
+    { type: "settle" },
+    { type: "ask", node: "second", what: { type: "timestamps", count: 1 } },
+    { type: "settle" },
+  ]),
+  some(fc.record({ type: fc.constant("ask"), node: fc.constant("first"), what: anyRead }), 3),
+  fc.constant<readonly Happening[]>([{ type: "release", outcome: "goes well" }, { type: "settle" }]),
+);
+const anyLife = fc
+  .array(fc.oneof({ weight: 15, arbitrary: anyScene }, { weight: 1, arbitrary: lateProof }), { minLength: 5, maxLength: 25, size: "max" })
+  .map((scenes) => scenes.flat());
 
 async function run(happenings: readonly Happening[]): Promise<SharedWorld> {
   const world = new SharedWorld();

@@ -56,6 +56,28 @@ describe("taking over", () => {
     for (const [state, window] of windows) expect(window).toBe(state === "serving");
   });
 
+  test("has a window before it says that it serves, and none when it says that it does not", async () => {
+    // Nobody else can look in between, for it all happens in one step; but the time of a transition is taken just before it is told.
+    const looks: (readonly [before: string, window: boolean])[] = [];
+    let observed: ServingWorld | undefined;
+    const look = (world: ServingWorld): void => {
+      observed = undefined; // what is looked at reads the clock as well
+      looks.push([world.serving.state.type, world.serving.unconfirmedSafePoint() > 0]);
+      observed = world;
+    };
+    const clock = (): number => {
+      if (observed !== undefined) look(observed);
+      return START_MS;
+    };
+    const world = runServing({ clock });
+    observed = world;
+    await settle();
+    expect(looks.at(-1)).toEqual(["not-serving", true]);
+    world.driver.loseLeader();
+    await settle();
+    expect(looks.at(-1)).toEqual(["serving", false]);
+  });
+
   test("the newest event wins over a take-over that is still on its way", async () => {
     const first = deferred<"committed">();
     const world = runServing();

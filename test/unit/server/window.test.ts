@@ -209,27 +209,29 @@ describe("the window", () => {
     return held;
   }
 
-  test.each<[string, (world: ServingWorld) => Epoch | undefined]>([
-    ["ended", (world) => void world.driver.loseLeader() as undefined],
-    ["was followed by another", (world) => world.driver.lead()],
-  ])("an extension that comes back after its reign %s is ignored", async (_, happens) => {
+  test.each<[string, (world: ServingWorld) => Epoch | undefined, (world: ServingWorld) => Epoch | undefined]>([
+    ["ended", ({ driver }) => void driver.loseLeader() as undefined, ({ driver }) => driver.lead()],
+    ["was followed by another", ({ driver }) => driver.lead(), () => undefined],
+    ["was followed by another of the same epoch", ({ driver }) => void driver.loseLeader() as undefined, ({ driver }) => driver.lead(epoch(1n))],
+  ])("an extension that comes back after its reign %s is ignored", async (_, before, after) => {
     const world = await startServing();
     const held = holdAdvances(world);
     world.clock.now += 1_001;
     const waiting = world.serving.getTs(1);
     await settle();
-    happens(world);
+    before(world);
     await settle();
     held[0]?.resolve(applied({ type: "advanced", highWater: START_MS + 900_000 }));
     expect(await waiting).toEqual(NOT_LEADER);
     await settle();
-    world.driver.lead();
+    after(world);
     await settle();
+    expect(world.serving.state.type).toBe("serving");
     world.clock.now = START_MS + 500_000; // which only the late answer would cover
     void world.serving.getTs(1);
     await settle();
     expect(held).toHaveLength(2);
-    expect(world.serving.counters.timestampsIssued).toBe(0);
+    expect(world.serving.counters).toMatchObject({ timestampsIssued: 0, extensionsIgnored: 1 });
   });
 
   test("an extension of an earlier reign holds up nobody in the next", async () => {

@@ -9,6 +9,21 @@ const PREFIX = "TSORACLE_";
 /** What Kubernetes puts into the environment of every pod beside a service that is called `tsoracle`. */
 const KUBERNETES = /^TSORACLE_(?:SERVICE|PORT)(?:_|$)/;
 
+/** What the environment may say of an option that takes no value. */
+const SWITCH: Readonly<Record<string, boolean>> = { true: true, "1": true, false: false, "0": false, "": false };
+
+/** Reads the switches that the environment sets: to the parser of the command line, any text would turn them on. */
+export function readSwitches(command: Command): void {
+  for (const each of command.options) {
+    const name = each.attributeName();
+    if (!each.isBoolean() || each.envVar === undefined || command.getOptionValueSource(name) !== "env") continue;
+    const text = process.env[each.envVar] ?? "";
+    const value = SWITCH[text];
+    if (value === undefined) throw usageError(`environment variable ${each.envVar} is "${text}", and must be true or false`);
+    command.setOptionValueWithSource(name, value, "env");
+  }
+}
+
 /** An option that may also come from the environment, as TSORACLE_ and its name. */
 export function option(flags: string, description: string): Option {
   const made = new Option(flags, description);

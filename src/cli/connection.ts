@@ -6,7 +6,7 @@ import { LeaderHint, TsoServiceClient } from "../gen/tsoracle/v1/tso.ts";
 import { LEADER_HINT_TRAILER } from "../server/answer.ts";
 import { option } from "./config.ts";
 import { CliError, EXIT, exitCodeOfStatus } from "./exit-codes.ts";
-import { readPem } from "./serve.ts";
+import { checkPair, readPem } from "./serve.ts";
 import { parseAddress, parseWait } from "./values.ts";
 
 export interface ConnectionFlags {
@@ -77,11 +77,14 @@ async function securityOf({ clientTlsCa, clientTlsCert, clientTlsKey }: Connecti
     throw new OracleError("TSO_INVALID_OPTION", "--client-tls-cert and --client-tls-key go together");
   }
   const read = async (flag: string, path: string | undefined) => (path === undefined ? null : await readPem(flag, path));
-  return credentials.createSsl(
-    await read("--client-tls-ca", clientTlsCa),
-    await read("--client-tls-key", clientTlsKey),
-    await read("--client-tls-cert", clientTlsCert),
-  );
+  const [ca, key, cert] = await Promise.all([
+    read("--client-tls-ca", clientTlsCa),
+    read("--client-tls-key", clientTlsKey),
+    read("--client-tls-cert", clientTlsCert),
+  ]);
+  if (key !== null && cert !== null) checkPair(`--client-tls-cert ${clientTlsCert}, --client-tls-key ${clientTlsKey}`, { cert, key });
+  process.noDeprecation = true; // grpc-js names an address as the server it goes to, and Node would warn whoever runs a verb of it
+  return credentials.createSsl(ca, key, cert);
 }
 
 function ready(client: Client, endpoint: string, deadline: number): Promise<void> {

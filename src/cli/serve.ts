@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
+import { createSecureContext } from "node:tls";
 import { type Command, Option } from "commander";
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -8,10 +9,10 @@ import { fileDriver, initFileDirectory } from "../oracle/drivers/file.ts";
 import { DEFAULT_LIMITS, LIMIT_RANGES, type OracleLimits } from "../oracle/rules/limits.ts";
 import { PHYSICAL_MS_MAX } from "../oracle/rules/timestamp.ts";
 import { OracleServer, type TlsOptions } from "../server/server.ts";
-import { applyConfigFile, option } from "./config.ts";
+import { applyConfigFile, option, readSwitches } from "./config.ts";
 import { EXIT, usageError } from "./exit-codes.ts";
 import { createLogger, LOG_LEVELS } from "./logger.ts";
-import { parseAddress, parseDuration, parseWait, parseWhole } from "./values.ts";
+import { parseAddress, parseDurationBetween, parseWait, parseWhole } from "./values.ts";
 
 const STATE_DIR = "./tsoracle-data";
 /** The default of --max-clock-jump. */
@@ -77,7 +78,7 @@ export function addInit(program: Command): void {
 
 /** The options of every way to serve. */
 function withServeOptions(command: Command): Command {
-  const duration = (flags: string, description: string, standard: number, shown: string, parse = parseDuration) =>
+  const duration = (flags: string, description: string, standard: number, shown: string, parse: (text: string) => number) =>
     option(flags, description).argParser(parse).default(standard, shown);
   const limit = (flags: string, description: string, name: keyof OracleLimits) =>
     option(flags, `${description}; fixed by the first start`)
@@ -86,12 +87,22 @@ function withServeOptions(command: Command): Command {
   return command
     .addOption(option("--config <file>", "a JSON object of these options, by their names without dashes in front"))
     .addOption(option("--listen <host:port>", "where to serve; port 0 lets the system choose").argParser(parseAddress).default("127.0.0.1:50551"))
-    .addOption(duration("--window-ahead <time>", "how far the durable window reaches beyond the clock", 3_000, "3s"))
-    .addOption(duration("--failover-advance <time>", "how far the first window of a reign reaches", 1_000, "1s"))
-    .addOption(duration("--max-clock-jump <time>", "a clock further beyond the durable high water is refused", CLOCK_JUMP_MS, "1d"))
+    .addOption(
+      duration("--window-ahead <time>", "how far the durable window reaches beyond the clock", 3_000, "3s", parseDurationBetween("1ms", "1h")),
+    )
+    .addOption(duration("--failover-advance <time>", "how far the first window of a reign reaches", 1_000, "1s", parseDurationBetween("1ms", "1h")))
+    .addOption(
+      duration(
+        "--max-clock-jump <time>",
+        "a clock further beyond the durable high water is refused",
+        CLOCK_JUMP_MS,
+        "1d",
+        parseDurationBetween("1s", "36500d"),
+      ),
+    )
     .addOption(new Option("--accept-clock-jump", "accept any clock, once: at this start"))
-    .addOption(duration("--lease-ttl-floor <time>", "the shortest lease", 5_000, "5s"))
-    .addOption(duration("--lease-ttl-ceiling <time>", "the longest lease", 300_000, "300s"))
+    .addOption(duration("--lease-ttl-floor <time>", "the shortest lease", 5_000, "5s", parseDurationBetween("1ms", "365d")))
+    .addOption(duration("--lease-ttl-ceiling <time>", "the longest lease", 300_000, "300s", parseDurationBetween("1ms", "365d")))
     .addOption(limit("--max-seq-keys <n>", "sequences that may exist", "maxKeys"))
     .addOption(limit("--max-seq-count <n>", "values in one block", "maxCount"))
     .addOption(limit("--max-seq-batch-keys <n>", "sequences in one batch", "maxBatchKeys"))
@@ -107,6 +118,7 @@ function withServeOptions(command: Command): Command {
 }
 
 async function serveFile(command: Command): Promise<void> {
+  readSwitches(command);
   const config = command.opts<ServeFileFlags>().config;
   if (config !== undefined) await applyConfigFile(command, config);
   const flags = command.opts<ServeFileFlags>();
@@ -120,6 +132,7 @@ async function serve(flags: ServeFlags, openDriver: (logger: Logger) => Promise<
       `--metrics-listen ${flags.metricsListen}: this release serves no metrics yet, so only the default ${METRICS_LISTEN} is accepted`,
     );
   }
+  if (flags.leaseTtlFloor > flags.leaseTtlCeiling) throw usageError("--lease-ttl-floor must not exceed --lease-ttl-ceiling");
   const tls = await readTls(flags);
   const logger = createLogger(flags.log);
   const driver = await openDriver(logger);
@@ -165,6 +178,7 @@ async function runUntilEnd(server: OracleServer, { graceMs, logger }: { readonly
     void server.close({ graceMs });
   };
   for (const each of SIGNALS) process.once(each, close);
+  process.stdout.on("error", () => undefined); // nobody reads it any more: no reason to stop serving
   try {
     for await (const state of server.states()) {
       if (state.type !== "serving") continue;
@@ -192,7 +206,17 @@ async function readTls({ tlsCert, tlsKey, tlsClientCa }: ServeFlags): Promise<Tl
     readPem("--tls-key", tlsKey),
     tlsClientCa === undefined ? undefined : readPem("--tls-client-ca", tlsClientCa),
   ]);
+  checkPair(`--tls-cert ${tlsCert}, --tls-key ${tlsKey}`, { cert, key });
   return { cert, key, clientCa };
+}
+
+/** @throws CliError that names the files of a certificate and a key that cannot be used together. */
+export function checkPair(files: string, { cert, key }: { readonly cert: Buffer; readonly key: Buffer }): void {
+  try {
+    createSecureContext({ cert, key });
+  } catch (error) {
+    throw usageError(`TSO_INVALID_OPTION: ${files}: ${messageOf(error)}`);
+  }
 }
 
 export async function readPem(flag: string, path: string): Promise<Buffer> {

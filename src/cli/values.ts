@@ -12,12 +12,18 @@ export function parseDuration(text: string): number {
   return Number(digits) * (UNIT_MS[unit] ?? 1);
 }
 
-/** How long to wait: at most a day, since longer timers overflow. */
-export function parseWait(text: string): number {
-  const ms = parseDuration(text);
-  if (ms <= 86_400_000) return ms;
-  throw new InvalidArgumentError(`"${text}" is longer than a day, the most that can be waited for.`);
+/** A duration from one to another, both as they would be written. */
+export function parseDurationBetween(from: string, through: string): (text: string) => number {
+  const [fromMs, throughMs] = [parseDuration(from), parseDuration(through)];
+  return (text) => {
+    const ms = parseDuration(text);
+    if (ms >= fromMs && ms <= throughMs) return ms;
+    throw new InvalidArgumentError(`"${text}" must be from ${from} to ${through}.`);
+  };
 }
+
+/** How long to wait: at most a day, since longer timers overflow. */
+export const parseWait: (text: string) => number = parseDurationBetween("0s", "1d");
 
 export function parseWhole(from: number, through: number): (text: string) => number {
   return (text) => {

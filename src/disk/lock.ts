@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { OracleError } from "../base/errors.ts";
 import { type DirectoryLock, isErrno } from "./disk.ts";
 
+/** Bytes of a Unix socket's name on Linux. */
+const SOCKET_NAME_BYTES = 108;
 /** macOS: open(2) takes the lock of flock(2) with it. Node does not name these two flags. */
 const O_EXLOCK_DARWIN = 0x20;
 const O_NONBLOCK_DARWIN = 0x4;
@@ -29,7 +31,8 @@ async function lockBySocket(directory: string): Promise<DirectoryLock> {
   const { dev, ino } = await stat(directory, { bigint: true });
   const server = createServer((socket) => socket.destroy());
   try {
-    await listen(server, `\0tsoracle/lock/${dev}/${ino}`);
+    // Some releases of Node fill a name up to the length of a socket's address, others do not: a full name is the same lock in all of them.
+    await listen(server, `\0tsoracle/lock/${dev}/${ino}`.padEnd(SOCKET_NAME_BYTES, "\0"));
   } catch (error) {
     if (isErrno(error, "EADDRINUSE")) throw locked(directory);
     throw error;

@@ -214,10 +214,8 @@ async function listOrNothing(disk: Disk, directory: string): Promise<readonly st
 }
 
 function damaged(path: string, offset: number, what: string): OracleError {
-  return new OracleError(
-    "TSO_STORAGE",
-    `${path} at byte ${offset}: ${what}. Nothing was changed; restore this directory from a copy, or begin a new one`,
-  );
+  const wayOut = "Nothing was changed. An older copy would grant values twice: begin a new directory above everything that was granted (docs/cli.md)";
+  return new OracleError("TSO_STORAGE", `${path} at byte ${offset}: ${what}. ${wayOut}`);
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

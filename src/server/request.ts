@@ -47,9 +47,18 @@ function checkFields(bytes: Uint8Array, nested: number | undefined): void {
   const reader = new BinaryReader(bytes);
   while (reader.pos < reader.len) {
     const [field, type] = reader.tag();
+    if (type === WireType.LengthDelimited) checkLength(reader);
     if (field === nested && type === WireType.LengthDelimited) checkFields(reader.bytes(), undefined);
     else reader.skip(type, field);
   }
+}
+
+/** The reader takes lengths modulo 2^32. */
+function checkLength(reader: BinaryReader): void {
+  const at = reader.pos;
+  const length = BigInt(reader.uint64());
+  if (length > BigInt(reader.len - reader.pos)) throw new RangeError("a length reaches beyond the end");
+  reader.pos = at;
 }
 
 /** Keys, and tokens made from them, are the only texts in requests. */

@@ -126,9 +126,9 @@ export class Serving {
     return reign === undefined || "type" in reign ? undefined : { physicalMs: this.#driver.view().frontier, epoch: reign.epoch };
   }
 
-  /** What this node would say without asking anyone: for people, not for decisions. */
+  /** What this node would say without asking anyone, and without moving its next grant up to the clock: for people, not for decisions. */
   unconfirmedSafePoint(): number {
-    return this.#gate.reign?.window.safePoint(this.#gate.now() ?? 0) ?? 0;
+    return this.#gate.reign?.window.safePoint(0) ?? 0;
   }
 
   async getBlocks(group: SequenceGroup): Promise<Answer<GrantedBlocks>> {

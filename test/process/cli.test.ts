@@ -193,6 +193,8 @@ describe.concurrent("exit codes", () => {
     ["a count of 0", ["ts", "-n", "0"], /"0" is not a whole number from 1 to 10000000/],
     ["a count that is no number", ["ts", "-n", "1e3"], /"1e3" is not a whole number/],
     ["a time without a unit", ["ts", "--timeout", "3"], /"3" is not a duration: .* like 250ms or 3s/],
+    ["a wait that is longer than a timer", ["--shutdown-grace", "25d"], /"25d" is longer than a day, the most that can be waited for/],
+    ["a wait that is longer than a timer, of a client", ["ts", "--timeout", "25d"], /"25d" is longer than a day/],
     ["an address with a scheme", ["ts", "--endpoint", "http://127.0.0.1:1"], /"http:\/\/127\.0\.0\.1:1" is not HOST:PORT/],
     ["a port beyond the last", ["--listen", "127.0.0.1:65536"], /is not HOST:PORT/],
     ["a level that there is not", ["--log", "loud"], /"?loud"?'? is invalid\. Allowed choices are debug, info, warn, error, silent/],

@@ -1,7 +1,8 @@
 /** Many callers that mix all requests, and write down what they asked and were told, for the checkers. They outlive any number of servers. */
-import { type Client, status } from "@grpc/grpc-js";
+import { type Client, type ServiceError, status } from "@grpc/grpc-js";
 import { createPrng, type Prng } from "../../src/base/prng.ts";
 import { packTimestamp } from "../../src/oracle/rules/timestamp.ts";
+import { LEADER_HINT_TRAILER } from "../../src/server/answer.ts";
 import type { FrontierRead, HighWaterRead, LeaseGrant, Release, SafePointRead, TimestampGrant, UnknownLease } from "../../src/testing/checkers.ts";
 import type { SequenceRead, SequenceRequest } from "../../src/testing/sequence-checker.ts";
 import { type Answer, type Method, Stubs, timesOf } from "./stubs.ts";
@@ -59,8 +60,15 @@ interface Caller {
   holderEpoch: bigint;
 }
 
-/** Refusals that a request of this mix may meet: of a lease that has ended. Anything else is an answer that nobody should get. */
-const REFUSALS: ReadonlySet<status> = new Set([status.FAILED_PRECONDITION, status.NOT_FOUND]);
+/** Refusals that this mix may meet: of leases that have ended, and of a sequence that nobody has used. Any other is an answer that nobody should get. */
+const REFUSALS: Readonly<Record<string, readonly status[]>> = {
+  PeekSeq: [status.NOT_FOUND],
+  RenewLease: [status.NOT_FOUND, status.FAILED_PRECONDITION],
+};
+
+function isRefusal(name: string, { code, metadata }: ServiceError): boolean {
+  return REFUSALS[name]?.includes(code) === true && metadata.get(LEADER_HINT_TRAILER).length === 0;
+}
 
 const TTL_MS = { from: 5_000, through: 8_000 };
 
@@ -75,6 +83,7 @@ export class Callers {
   /** Sequence requests and renewals of this round without an answer. */
   #open: { endedAt?: bigint | undefined }[] = [];
   #onAnswer: () => void = () => undefined;
+  #end: () => void = () => undefined;
 
   constructor({ count, connections, keys, seed }: CallersOptions) {
     this.#keys = keys;
@@ -93,14 +102,15 @@ export class Callers {
     this.#round += 1;
     this.#isEnding = false;
     let answers = 0;
-    const strike = (): void => {
+    this.#end = () => {
+      if (this.#isEnding) return;
       this.#isEnding = true;
       end(this.#inFlight);
     };
     this.#onAnswer = () => {
       answers += 1;
       // Two turns later whoever was answered with this one has asked again, and what they ask has left this process.
-      if (answers === after) setImmediate(() => setImmediate(strike));
+      if (answers === after) setImmediate(() => setImmediate(this.#end));
     };
     const connections = Array.from({ length: this.#connections }, () => new Stubs(address));
     const work = this.#callers.map(async (caller) => {
@@ -128,14 +138,14 @@ export class Callers {
     this.#inFlight += 1;
     const answer = await stubs.ask(client, method, request);
     this.#inFlight -= 1;
-    if (answer.ok || REFUSALS.has(answer.error.code)) {
+    if (answer.ok || isRefusal(name, answer.error)) {
       this.#onAnswer();
       return answer;
     }
     records.uncertain += 1;
     if (!this.#isEnding) {
       records.unexpected.push(`${name}, before the round was ended: ${answer.error.message}`);
-      this.#isEnding = true;
+      this.#end();
     }
     return answer;
   }
@@ -187,7 +197,6 @@ export class Callers {
     this.records.sequences.push(recorded);
     if (answer.ok) recorded.answer = { starts, respondedAt };
     else this.#open.push(recorded);
-    if (!answer.ok && REFUSALS.has(answer.error.code)) this.records.unexpected.push(`sequences: ${answer.error.message}`);
   }
 
   async #peek({ random }: Caller, stubs: Stubs): Promise<void> {
@@ -231,7 +240,7 @@ export class Callers {
     const answer = await this.#ask("RenewLease", stubs, stubs.tso, stubs.tso.renewLease, { leaseId: id });
     if (answer.ok) {
       leases.grants.push({ type: "renew", id, holder, bound: answer.value.tsUpperBound, expiresAtMs: answer.value.expiresAtMs, ...timesOf(answer) });
-    } else if (REFUSALS.has(answer.error.code)) {
+    } else if (isRefusal("RenewLease", answer.error)) {
       if (caller.lease?.id === id) caller.lease = undefined;
       if (answer.error.code === status.NOT_FOUND) leases.unknown.push({ id, atMs: BigInt(Date.now()), ...timesOf(answer) });
     } else {

@@ -9,7 +9,7 @@ const take = {
 try {
   await take[how]();
   process.stdout.write("holds\n");
-  process.stdin.resume().on("end", () => process.exit());
+  process.stdin.resume(); // nothing else keeps it alive: not what it holds
 } catch (error) {
   process.stdout.write(`${error.code ?? error}\n`);
 }

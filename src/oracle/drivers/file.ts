@@ -105,6 +105,16 @@ function frameOf(image: Image, changes: readonly OracleChange[]) {
   return { meta: imageCodec.encode(image), ops: changes.length === 0 ? [] : [opCodec.encode({ type: "changes", changes })] };
 }
 
+/** What cannot be written down is the caller's mistake: the directory is as good as before. */
+function encodable<T>(encode: () => T): T {
+  try {
+    return encode();
+  } catch (error) {
+    if (!(error instanceof OracleError)) throw error;
+    throw new OracleError("TSO_INVALID_ARGUMENT", "a command has a value of the wrong type", { cause: error });
+  }
+}
+
 /** Rebuilds the state. A base that a crash left unfinished is dropped: what it was made from is still there. */
 class Replay {
   tables = new OracleTables();
@@ -168,7 +178,7 @@ class FileStore implements FencedStore {
 
   async commit(changes: readonly OracleChange[], asked: Epoch): Promise<"committed" | "fenced"> {
     invariant(asked === this.#epoch, "the reign is the one that opening the directory began", { asked });
-    const frame = frameOf(this.#image, changes);
+    const frame = encodable(() => frameOf(this.#image, changes));
     const bytes = frame.ops.reduce((sum, op) => sum + op.length, 0);
     if (this.#journal.wouldRoll(bytes) && this.#bytesSinceBase >= 2 * this.#baseBytes) await this.#writeBase();
     this.#bytesSinceBase += await this.#journal.append(frame);

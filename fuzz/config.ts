@@ -9,7 +9,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { applyConfigFile } from "../src/cli/config.ts";
 import { CliError, EXIT } from "../src/cli/exit-codes.ts";
 import { addServe } from "../src/cli/serve.ts";
-import { parseAddress, parseDuration, parseU64, parseWhole } from "../src/cli/values.ts";
+import { parseAddress, parseDuration, parseU64, parseWait, parseWhole } from "../src/cli/values.ts";
 import { main } from "./harness.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "tsoracle-fuzz-"));
@@ -59,7 +59,8 @@ await main({
     const key = keys[(bytes[0] ?? 0) % keys.length] ?? "";
     await readFile(utf8(JSON.stringify({ [key]: text })));
     await readFile(utf8(JSON.stringify({ [key]: Number(text) })));
-    for (const parse of [parseAddress, parseDuration, parseU64, parseWhole(0, 10), parseWhole(1, Number.MAX_SAFE_INTEGER)]) readValue(parse, text);
+    for (const parse of [parseAddress, parseDuration, parseWait, parseU64, parseWhole(0, 10), parseWhole(1, Number.MAX_SAFE_INTEGER)])
+      readValue(parse, text);
   },
 });
 
@@ -80,6 +81,11 @@ async function readFile(content: Uint8Array): Promise<void> {
   } catch (error) {
     if (!(error instanceof CliError) || error.exitCode !== EXIT.usage || !error.message.startsWith(path)) throw error;
     return;
+  }
+  for (const [key, value] of Object.entries(JSON.parse(new TextDecoder().decode(content)))) {
+    const option = command.options.find(({ long }) => long === `--${key}`);
+    const isFit = option?.isBoolean() || option?.negate ? typeof value === "boolean" : typeof value === "string" || typeof value === "number";
+    if (!isFit) throw new Error(`${key} was accepted as ${JSON.stringify(value)}`);
   }
   const after = command.opts<Record<string, unknown>>();
   for (const option of command.options) {

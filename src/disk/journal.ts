@@ -239,6 +239,8 @@ export class Journal {
       await this.#name(unfinished, path);
     } catch (error) {
       await file.close();
+      // A full disk gets its room back. What cannot be removed now is removed by the next start.
+      await this.#disk.remove(unfinished).catch(() => undefined);
       throw error;
     }
     this.#segment = { file, number, nonce, end: SECTOR + encoded.bytes.length };

@@ -22,7 +22,7 @@ import {
 /** Entries of a sector each: segments 1 and 2 are full, segment 3 has entries 15 to 18. */
 const ENTRIES = 18;
 const CUT_OFF = `the file was cut off: it had ${SEGMENT_BYTES} bytes before it had its name`;
-const WAY_OUT = /^TSO_STORAGE: (\/data[^ ]*) at byte (\d+): (.*)\. Nothing was changed; /;
+const WAY_OUT = /^TSO_STORAGE: (\/data[^ ]*) at byte (\d+): (.*)\. Nothing was changed\. /;
 
 interface Refusal {
   readonly path: string;

@@ -17,6 +17,7 @@ export const ERROR_OUTCOMES = {
   TSO_LOCKED: "not-applied",
   TSO_WRONG_FORMAT: "not-applied",
   TSO_LEASE_LOST: "not-applied",
+  TSO_SERVER_ERROR: "not-applied",
   TSO_ALREADY_SUBSCRIBED: "not-applied",
 } as const satisfies Readonly<Record<string, Outcome>>;
 

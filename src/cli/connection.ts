@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { OracleError } from "../base/errors.ts";
 import { NodeServiceClient } from "../gen/tsoracle/node/v1/node.ts";
 import { LeaderHint, TsoServiceClient } from "../gen/tsoracle/v1/tso.ts";
-import { LEADER_HINT_TRAILER } from "../server/answer.ts";
+import { LEADER_HINT_TRAILER } from "../base/leader-hint.ts";
 import { option } from "./config.ts";
 import { CliError, EXIT, exitCodeOfStatus } from "./exit-codes.ts";
 import { checkPair, readPem } from "./serve.ts";

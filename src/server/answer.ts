@@ -2,12 +2,10 @@
 import { Metadata, status } from "@grpc/grpc-js";
 import { type Epoch, epochParts } from "../base/epoch.ts";
 import { unreachable } from "../base/invariant.ts";
+import { LEADER_HINT_TRAILER } from "../base/leader-hint.ts";
 import { LeaderHint } from "../gen/tsoracle/v1/tso.ts";
 import type { Submitted } from "../oracle/driver.ts";
 import type { Refusal } from "../oracle/rules/command.ts";
-
-/** Presence of this trailer, and nothing else, tells "not the leader" from a failed precondition of the request. */
-export const LEADER_HINT_TRAILER = "tsoracle-leader-hint-bin";
 
 /** A status message travels in a header, and one that is too long for it holds up its whole connection; proxies allow 8 KiB. */
 const DETAILS_MAX = 800;

@@ -2,7 +2,7 @@
 import { type Client, type ServiceError, status } from "@grpc/grpc-js";
 import { createPrng, type Prng } from "../../src/base/prng.ts";
 import { packTimestamp } from "../../src/oracle/rules/timestamp.ts";
-import { LEADER_HINT_TRAILER } from "../../src/server/answer.ts";
+import { LEADER_HINT_TRAILER } from "../../src/base/leader-hint.ts";
 import type { FrontierRead, HighWaterRead, LeaseGrant, Release, SafePointRead, TimestampGrant, UnknownLease } from "../../src/testing/checkers.ts";
 import type { SequenceRead, SequenceRequest } from "../../src/testing/sequence-checker.ts";
 import { type Answer, type Method, Stubs, timesOf } from "./stubs.ts";

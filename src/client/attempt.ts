@@ -1,0 +1,102 @@
+import type { Endpoint } from "./endpoint.ts";
+import type { ClientMetrics } from "./metrics.ts";
+import type { ClientTimers } from "./timers.ts";
+import type { Cancel, CancelReason, Messages, Method, Reply, Transport } from "./transport.ts";
+
+export interface Attempt<T> {
+  /** Never rejects. */
+  readonly reply: Promise<Reply<T>>;
+  /** Ends it now: the reply is that it was lost, and whether it had been sent. */
+  abandon(): void;
+}
+
+export interface AttemptContext {
+  readonly transport: Transport;
+  readonly timers: ClientTimers;
+  readonly metrics: ClientMetrics;
+  /** How long a connection may take, and then how long an answer may. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * Asks one node once: connects where there is no connection, then sends. They are two steps, each with its own time, so that a node that cannot be reached
+ * is never an outcome that is unknown. Nothing is sent after `expiresAt`.
+ */
+export function attempt<M extends Method>(
+  context: AttemptContext,
+  endpoint: Endpoint,
+  method: M,
+  request: Messages[M]["request"],
+  expiresAt: number,
+): Attempt<Messages[M]["response"]> {
+  return new RunningAttempt(context, endpoint, method, request, expiresAt);
+}
+
+class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"]> {
+  readonly reply: Promise<Reply<Messages[M]["response"]>>;
+  readonly #context: AttemptContext;
+  readonly #expiresAt: number;
+  // Dropped when it is over: the network layer keeps the callback of a call for a while, and with it whatever that reaches.
+  #settle: ((reply: Reply<Messages[M]["response"]>) => void) | undefined;
+  #cancel: Cancel | undefined;
+  #stopTimer: (() => void) | undefined;
+  #sent = false;
+
+  constructor(context: AttemptContext, endpoint: Endpoint, method: M, request: Messages[M]["request"], expiresAt: number) {
+    this.#context = context;
+    this.#expiresAt = expiresAt;
+    this.reply = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+    const send = (): void => {
+      if (!this.#limit("no answer")) return;
+      this.#sent = true;
+      this.#cancel = context.transport.send(endpoint, method, request, (reply) => this.#end(reply));
+    };
+    if (context.transport.isReady(endpoint)) send();
+    else this.#connect(endpoint, send);
+  }
+
+  abandon(): void {
+    this.#giveUp("abandoned", "given up");
+  }
+
+  #connect(endpoint: Endpoint, send: () => void): void {
+    const { transport, timers, metrics } = this.#context;
+    const began = timers.now();
+    if (!this.#limit("no connection")) return;
+    this.#cancel = transport.connect(endpoint, (connected) => {
+      if (this.#settle === undefined) return;
+      metrics.observe("tsoracle_client_connect_duration_seconds", (timers.now() - began) / 1000);
+      if (!connected) metrics.add("tsoracle_client_connect_failures_total", 1);
+      this.#stopTimer?.();
+      send(); // after a failure too: its answer tells the cause
+    });
+  }
+
+  /** Allows the next step the time that is left, and returns whether there is any. */
+  #limit(what: string): boolean {
+    const { timers, timeoutMs } = this.#context;
+    const ms = Math.min(timeoutMs, this.#expiresAt - timers.now());
+    if (ms <= 0) {
+      this.#end({ type: "lost", sent: false, reason: "deadline_exceeded", details: `${what}: no time was left` });
+      return false;
+    }
+    this.#stopTimer = timers.after(ms, true, () => this.#giveUp("timeout", `${what} within ${Math.round(ms)} ms`));
+    return true;
+  }
+
+  #giveUp(why: CancelReason, details: string): void {
+    if (this.#settle === undefined) return;
+    this.#cancel?.(why);
+    this.#end({ type: "lost", sent: this.#sent, reason: this.#sent ? "deadline_exceeded" : "connect_failure", details });
+  }
+
+  #end(reply: Reply<Messages[M]["response"]>): void {
+    const settle = this.#settle;
+    this.#settle = undefined;
+    this.#cancel = undefined;
+    this.#stopTimer?.();
+    settle?.(reply);
+  }
+}

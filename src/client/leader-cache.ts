@@ -1,0 +1,84 @@
+/** Who is believed to lead. Pure; one for each client, shared by all its calls, so that a change is seen at once by all of them. */
+import type { Epoch } from "../base/epoch.ts";
+import type { Endpoint } from "./endpoint.ts";
+
+/** The node that is believed to lead, and its epoch where that is known. */
+export interface Leader {
+  readonly endpoint: Endpoint;
+  readonly epoch: Epoch | undefined;
+}
+
+interface Seat extends Leader {
+  readonly since: number;
+}
+
+export class LeaderCache {
+  readonly #configured: ReadonlySet<Endpoint>;
+  readonly #ttlMs: number;
+  readonly #onChange: (leader: Leader | undefined) => void;
+  #seat: Seat | undefined;
+  #epoch: Epoch | undefined;
+
+  /** What is in the cache for `ttlMs` without a new proof is believed no more. */
+  constructor(options: {
+    readonly configured: readonly Endpoint[];
+    readonly ttlMs: number;
+    readonly onChange: (leader: Leader | undefined) => void;
+  }) {
+    this.#configured = new Set(options.configured);
+    this.#ttlMs = options.ttlMs;
+    this.#onChange = options.onChange;
+  }
+
+  /** The highest epoch that any answer had. It never goes back, and hints do not raise it: an answer is proof, a hint is hearsay. */
+  get epoch(): Epoch | undefined {
+    return this.#epoch;
+  }
+
+  leader(now: number): Leader | undefined {
+    const seat = this.#fresh(now);
+    return seat === undefined ? undefined : { endpoint: seat.endpoint, epoch: seat.epoch };
+  }
+
+  /** `endpoint` answered as the leader of `epoch`. Returns whether that is no earlier leadership than the last one seen. */
+  answered(endpoint: Endpoint, epoch: Epoch, now: number): boolean {
+    if (this.#epoch !== undefined && epoch < this.#epoch) return false;
+    this.#epoch = epoch;
+    this.#take({ endpoint, epoch, since: now });
+    return true;
+  }
+
+  /**
+   * A node that does not lead said who does. Returns whether to go there: not for a hint of an earlier epoch than is known, nor for one without an epoch
+   * against a fresh entry with one, unless it names a configured endpoint.
+   */
+  hinted(hint: Leader, now: number): boolean {
+    const seat = this.#fresh(now);
+    if (hint.epoch === undefined) {
+      if (seat?.epoch !== undefined && seat.endpoint !== hint.endpoint && !this.#configured.has(hint.endpoint)) return false;
+    } else if (hint.epoch < (this.#epoch ?? hint.epoch) || hint.epoch < (seat?.epoch ?? hint.epoch)) return false;
+    this.#take({ ...hint, since: now });
+    return true;
+  }
+
+  /** `endpoint` said that it does not lead, or could not be reached: it is forgotten, unless another has taken its place. */
+  refuted(endpoint: Endpoint): void {
+    if (this.#seat?.endpoint === endpoint) this.#change(undefined);
+  }
+
+  #fresh(now: number): Seat | undefined {
+    if (this.#seat !== undefined && now - this.#seat.since >= this.#ttlMs) this.#change(undefined);
+    return this.#seat;
+  }
+
+  #take(seat: Seat): void {
+    const before = this.#seat;
+    if (before !== undefined && before.endpoint === seat.endpoint && before.epoch === seat.epoch) this.#seat = seat;
+    else this.#change(seat);
+  }
+
+  #change(seat: Seat | undefined): void {
+    this.#seat = seat;
+    this.#onChange(seat === undefined ? undefined : { endpoint: seat.endpoint, epoch: seat.epoch });
+  }
+}

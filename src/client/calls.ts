@@ -146,7 +146,9 @@ class Call {
     const { timers, metrics } = this.#context;
     switch (verdict.type) {
       case "final":
-        throw this.#stopped === undefined || verdict.error.outcome === "not-applied" ? verdict.error : givenUp(this.#method, this.#stopped());
+        if (this.#stopped !== undefined && verdict.error.outcome === "unknown") throw givenUp(this.#method, this.#stopped());
+        // An earlier request may have been done all the same, but for what is said of the lease itself: it is over, whatever was done to it.
+        throw isOver(verdict.error) ? verdict.error : this.#failure(verdict.error);
       case "not-leader":
         this.#search.notLeader(endpoint, verdict.hint, timers.now());
         return metrics.add("tsoracle_client_retries_total", 1, { reason: "not_leader" });
@@ -189,6 +191,10 @@ class Call {
     });
     this.#endPause = undefined;
   }
+}
+
+function isOver({ code }: OracleError): boolean {
+  return code === "TSO_LEASE_LOST" || code === "TSO_FENCED";
 }
 
 function givenUp(method: Method, cause: unknown): OracleError {

@@ -71,10 +71,7 @@ function definiteCode(method: Method, code: status, details: string): ErrorCode 
     case status.NOT_FOUND:
       return method === "renewLease" ? "TSO_LEASE_LOST" : undefined;
     case status.OUT_OF_RANGE:
-      return REPEATS[method] === "once" ? undefined : "TSO_LIMIT_REACHED";
-    case status.PERMISSION_DENIED:
-    case status.UNAUTHENTICATED:
-      return REPEATS[method] === "repeatable" ? "TSO_SERVER_ERROR" : undefined;
+      return REPEATS[method] === "read" ? "TSO_LIMIT_REACHED" : undefined;
     default:
       return undefined;
   }

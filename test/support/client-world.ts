@@ -1,0 +1,368 @@
+/**
+ * A network of scripted nodes in virtual time, for the client. What the nodes really did is kept apart from what they said, so that a test can compare what
+ * callers were told with the truth. No rule of the client stands here.
+ */
+import { status } from "@grpc/grpc-js";
+import type { Endpoint } from "../../src/client/endpoint.ts";
+import type { ClientWorld } from "../../src/client/oracle-client.ts";
+import type { ClientTimers } from "../../src/client/timers.ts";
+import type { Cancel, Messages, Method, Reply, Transport } from "../../src/client/transport.ts";
+import { LeaderHint } from "../../src/gen/tsoracle/v1/tso.ts";
+
+export interface Behaviour {
+  /** From the arrival of a request to when it is decided, and from then to the reply, ms. */
+  readonly workMs: number;
+  readonly replyMs: number;
+  readonly what: Conduct;
+  readonly hint: HintKind;
+}
+
+/** "honest": as a node should. The others may have done the work and not say so, or say so and not have done it. */
+export type Conduct =
+  | { readonly type: "honest" }
+  | { readonly type: "status"; readonly code: status; readonly done: boolean }
+  | { readonly type: "silent"; readonly done: boolean }
+  | { readonly type: "dropped"; readonly done: boolean }
+  | { readonly type: "unsent" }
+  | { readonly type: "wrong"; readonly done: boolean }
+  /** As if it still led, as it did when it last led. */
+  | { readonly type: "stale" };
+
+export type HintKind = "right" | "absent" | "empty" | "stale" | "looping" | "malformed" | "http" | "https" | "garbage" | "no epoch" | "nowhere";
+
+export type Reachable = "up" | "refused" | "silent";
+
+/** A block of timestamps that a node gave away, and the steps at which it was asked for and decided. */
+export interface Allocation {
+  readonly first: bigint;
+  readonly count: number;
+  readonly askedAt: number;
+  readonly decidedAt: number;
+}
+
+interface ScriptedEvent {
+  readonly at: number;
+  readonly order: number;
+  run: (() => void) | undefined;
+}
+
+interface Reign {
+  readonly endpoint: Endpoint;
+  readonly epoch: bigint;
+  next: bigint;
+}
+
+const LOGICALS = 1n << 18n;
+const BETWEEN_REIGNS_MS = 100_000_000n;
+const HONEST: Behaviour = { workMs: 1, replyMs: 1, what: { type: "honest" }, hint: "right" };
+
+/** Endpoints that only hints with a scheme name: with `http://`, never to be asked by a client that uses TLS; and with `https://`. */
+export const DOWNGRADE: Endpoint = "downgrade:1";
+export const UPGRADE: Endpoint = "upgrade:1";
+
+/** What a hint may name and nobody listens at. */
+const NOWHERE = "nowhere:1";
+
+export class ScriptedWorld implements ClientWorld {
+  readonly timers: ClientTimers;
+  readonly transport: Transport;
+  readonly random: () => number;
+  /** Counts what happens: the one clock of all histories. */
+  step = 0;
+  readonly allocations: Allocation[] = [];
+  /** Blocks that were granted, by the first key of the request. */
+  readonly blocks = new Map<string, { readonly start: bigint; readonly count: number }[]>();
+  /** Changes of leases that were done, by what the request named. */
+  readonly leases = new Map<string, number>();
+  /** What was broken that holds of every client, whatever the nodes do. */
+  readonly violations: string[] = [];
+  readonly asked = new Set<Endpoint>();
+  sends = 0;
+  readonly #events: ScriptedEvent[] = [];
+  #order = 0;
+  #now = 0;
+  readonly #nodes: readonly Endpoint[];
+  readonly #reachable = new Map<Endpoint, Reachable>();
+  readonly #connected = new Set<Endpoint>();
+  readonly #reigns: Reign[] = [];
+  readonly #counters = new Map<string, bigint>();
+  #leads = false;
+  #lastBound = 0n;
+  #script: readonly Behaviour[];
+  #scriptAt = 0;
+  #timestampsInFlight = 0;
+
+  constructor(options: { readonly nodes: readonly Endpoint[]; readonly script: readonly Behaviour[]; readonly random: () => number }) {
+    this.#nodes = options.nodes;
+    this.#script = options.script;
+    this.random = options.random;
+    this.timers = {
+      now: () => this.#now,
+      wall: () => 1_800_000_000_000 + this.#now,
+      after: (ms, _, run) => this.at(this.#now + Math.max(0, ms), run),
+    };
+    this.transport = {
+      isReady: (endpoint) => this.#connected.has(endpoint),
+      connect: (endpoint, done) => this.#connect(endpoint, done),
+      send: (endpoint, method, request, done) => this.#send(endpoint, method, request, done),
+      close: () => this.#connected.clear(),
+    };
+  }
+
+  get now(): number {
+    return this.#now;
+  }
+
+  get isQuiet(): boolean {
+    return this.#timestampsInFlight === 0;
+  }
+
+  at(at: number, run: () => void): () => void {
+    const event: ScriptedEvent = { at, order: this.#order++, run };
+    this.#events.push(event);
+    return () => {
+      event.run = undefined;
+    };
+  }
+
+  /** Lets time pass until `until`; after each event everything that it led to runs. */
+  async run(until: number, afterEach: () => void = () => undefined): Promise<void> {
+    for (;;) {
+      let next = -1;
+      for (let i = 0; i < this.#events.length; i++) {
+        const [event, best] = [this.#events[i], this.#events[next]];
+        if (event !== undefined && (best === undefined || event.at < best.at || (event.at === best.at && event.order < best.order))) next = i;
+      }
+      const event = this.#events[next];
+      if (event === undefined || event.at > until) break;
+      this.#events.splice(next, 1);
+      if (event.run === undefined) continue;
+      this.#now = event.at;
+      this.step += 1;
+      event.run();
+      await turn();
+      afterEach();
+    }
+    this.#now = Math.max(this.#now, until);
+  }
+
+  /** `endpoint` leads from now on, in a later epoch; `undefined` begins an election. */
+  lead(endpoint: Endpoint | undefined): void {
+    this.#leads = endpoint !== undefined;
+    if (endpoint === undefined) return;
+    const before = this.#reigns.at(-1);
+    const next = before === undefined ? 1_000_000n * LOGICALS : (before.next / LOGICALS + BETWEEN_REIGNS_MS) * LOGICALS;
+    this.#reigns.push({ endpoint, epoch: (before?.epoch ?? 0n) + 1n, next });
+  }
+
+  reach(endpoint: Endpoint, reachable: Reachable): void {
+    this.#reachable.set(endpoint, reachable);
+    this.#connected.delete(endpoint);
+  }
+
+  /** From now on all nodes are honest, and can be reached. */
+  heal(): void {
+    this.#script = [];
+    for (const node of this.#nodes) this.#reachable.set(node, "up");
+  }
+
+  #connect(endpoint: Endpoint, done: (connected: boolean) => void): Cancel {
+    this.asked.add(endpoint);
+    const reachable = this.#nodes.includes(endpoint) ? (this.#reachable.get(endpoint) ?? "up") : "refused";
+    if (reachable === "silent") return () => undefined;
+    return this.at(this.#now + 1, () => {
+      if (reachable === "up") this.#connected.add(endpoint);
+      done(reachable === "up");
+    });
+  }
+
+  #send<M extends Method>(
+    endpoint: Endpoint,
+    method: M,
+    request: Messages[M]["request"],
+    done: (reply: Reply<Messages[M]["response"]>) => void,
+  ): Cancel {
+    this.sends += 1;
+    this.asked.add(endpoint);
+    if (method === "getTs") {
+      if (this.#timestampsInFlight > 0) this.violations.push("two requests for timestamps are under way");
+      this.#timestampsInFlight += 1;
+    }
+    let over = false;
+    const finish = (reply: Reply<Messages[M]["response"]>): void => {
+      if (over) return;
+      over = true;
+      if (method === "getTs") this.#timestampsInFlight -= 1;
+      done(reply);
+    };
+    const behaviour = this.#script[this.#scriptAt++ % Math.max(1, this.#script.length)] ?? HONEST;
+    const isUp = this.#connected.has(endpoint);
+    const askedAt = this.step;
+    // It reaches the node also if it was given up meanwhile.
+    this.at(this.#now + behaviour.workMs, () => {
+      const reply = isUp ? this.#decide(endpoint, method, request, behaviour, askedAt) : LOST_UNSENT;
+      if (reply !== undefined) this.at(this.#now + behaviour.replyMs, () => finish(reply as Reply<Messages[M]["response"]>));
+    });
+    return () => {
+      if (over) return;
+      over = true;
+      if (method === "getTs") this.#timestampsInFlight -= 1;
+    };
+  }
+
+  #decide(
+    endpoint: Endpoint,
+    method: Method,
+    request: Messages[Method]["request"],
+    behaviour: Behaviour,
+    askedAt: number,
+  ): Reply<unknown> | undefined {
+    const { what, hint } = behaviour;
+    const current = this.#leads ? this.#reigns.at(-1) : undefined;
+    const leads = current?.endpoint === endpoint;
+    const work = (reign: Reign | undefined): unknown => (reign === undefined ? undefined : this.#work(method, request, reign, askedAt));
+    switch (what.type) {
+      case "honest":
+        return leads ? { type: "answer", value: work(current) } : this.#notLeader(endpoint, method, hint);
+      case "status":
+        if (what.done && !DEFINITE.has(what.code) && leads) work(current);
+        return { type: "status", code: what.code, details: "scripted", hint: undefined };
+      case "silent":
+        if (what.done && leads) work(current);
+        return undefined;
+      case "dropped":
+        if (what.done && leads) work(current);
+        return { type: "lost", sent: true, reason: "transport", details: "scripted drop" };
+      case "unsent":
+        return LOST_UNSENT;
+      case "wrong":
+        if (method === "releaseLease") return leads ? { type: "answer", value: work(current) } : this.#notLeader(endpoint, method, hint); // it has nothing to get wrong
+        return { type: "answer", value: spoil(leads && what.done ? work(current) : undefined) };
+      case "stale": {
+        const reign = this.#reigns.findLast((each) => each.endpoint === endpoint);
+        const isRead = method === "getTs" || method === "getSafeFrontier" || method === "getCurrentMaxSafe";
+        // A deposed leader decides nothing: what it can still do is read.
+        return reign !== undefined && (leads || isRead) ? { type: "answer", value: work(reign) } : this.#notLeader(endpoint, method, hint);
+      }
+      default:
+        return what satisfies never;
+    }
+  }
+
+  #work(method: Method, request: Messages[Method]["request"], reign: Reign, askedAt: number): unknown {
+    const epoch = { hi: 0n, lo: reign.epoch };
+    const flat = { epochHi: 0n, epochLo: reign.epoch };
+    switch (method) {
+      case "getTs": {
+        const { count } = request as Messages["getTs"]["request"];
+        if ((reign.next % LOGICALS) + BigInt(count) > LOGICALS) reign.next = (reign.next / LOGICALS + 1n) * LOGICALS;
+        const first = reign.next;
+        reign.next += BigInt(count);
+        this.allocations.push({ first, count, askedAt, decidedAt: this.step });
+        return { physicalMs: first / LOGICALS, logicalStart: Number(first % LOGICALS), count, ...flat };
+      }
+      case "getSeq": {
+        const { key, count } = request as Messages["getSeq"]["request"];
+        return { ...this.#grant(key, [{ key, count }])[0], epoch };
+      }
+      case "getSeqBatch": {
+        const { entries } = request as Messages["getSeqBatch"]["request"];
+        return { grants: this.#grant(entries[0]?.key ?? "", entries), epoch };
+      }
+      case "acquireLease": {
+        const holder = (request as Messages["acquireLease"]["request"]).holder.toString();
+        this.leases.set(`acquire ${holder}`, (this.leases.get(`acquire ${holder}`) ?? 0) + 1);
+        return { leaseId: 7n, tsUpperBound: 1_000n, expiresAtMs: 2_000n, epoch };
+      }
+      case "renewLease":
+      case "releaseLease": {
+        const name = `${method} ${(request as Messages["renewLease"]["request"]).leaseId}`;
+        this.leases.set(name, (this.leases.get(name) ?? 0) + 1);
+        return method === "renewLease" ? { tsUpperBound: 1_000n, expiresAtMs: 2_000n, epoch } : {};
+      }
+      case "getSafeFrontier":
+        return { frontierPhysicalMs: this.#bound(reign), ...flat };
+      case "getCurrentMaxSafe":
+        return { maxSafePhysicalMs: this.#bound(reign), ...flat };
+      default:
+        return method satisfies never;
+    }
+  }
+
+  #grant(id: string, entries: readonly { readonly key: string; readonly count: number }[]): { key: string; start: bigint; count: number }[] {
+    const granted = entries.map(({ key, count }) => {
+      const start = this.#counters.get(key) ?? 0n;
+      this.#counters.set(key, start + BigInt(count));
+      return { key, start, count };
+    });
+    const [first] = granted;
+    if (first !== undefined) this.blocks.set(id, [...(this.blocks.get(id) ?? []), first]);
+    return granted;
+  }
+
+  #bound(reign: Reign): bigint {
+    this.#lastBound = reign.next / LOGICALS;
+    return this.#lastBound;
+  }
+
+  #notLeader(endpoint: Endpoint, method: Method, kind: HintKind): Reply<unknown> {
+    if (method === "getSafeFrontier") return { type: "answer", value: { frontierPhysicalMs: 0n, epochHi: 0n, epochLo: 0n } };
+    if (method === "getCurrentMaxSafe") return { type: "answer", value: { maxSafePhysicalMs: 0n, epochHi: 0n, epochLo: 0n } };
+    // A trailer that is not there means "not the leader" for reads alone; of the other methods it would be a definite refusal.
+    const hint = this.#hint(endpoint, kind === "absent" && method !== "getTs" ? "empty" : kind);
+    return { type: "status", code: status.FAILED_PRECONDITION, details: "not leader", hint };
+  }
+
+  #hint(endpoint: Endpoint, kind: HintKind): Uint8Array | undefined {
+    const encode = (leaderEndpoint?: string, epoch?: bigint): Uint8Array =>
+      LeaderHint.encode({ leaderEndpoint, leaderEpoch: epoch === undefined ? undefined : { hi: 0n, lo: epoch } }).finish();
+    const current = this.#leads ? this.#reigns.at(-1) : undefined;
+    const old = this.#reigns.at(-2);
+    switch (kind) {
+      case "right":
+        return encode(current?.endpoint, current?.epoch);
+      case "absent":
+        return undefined;
+      case "empty":
+        return encode();
+      case "stale":
+        return encode(old?.endpoint, old?.epoch);
+      case "looping":
+        return encode(
+          this.#nodes.find((each) => each !== endpoint && each !== current?.endpoint),
+          this.#reigns.at(-1)?.epoch,
+        );
+      case "malformed":
+        return new Uint8Array([0xff, 0xff, 0xff, 0xff]);
+      case "http":
+        return encode(`http://${DOWNGRADE}`, this.#reigns.at(-1)?.epoch);
+      case "https":
+        return encode(`https://${UPGRADE}`, this.#reigns.at(-1)?.epoch);
+      case "garbage":
+        return encode("no endpoint at all", this.#reigns.at(-1)?.epoch);
+      case "no epoch":
+        return encode(current?.endpoint);
+      case "nowhere":
+        return encode(NOWHERE, this.#reigns.at(-1)?.epoch);
+      default:
+        return kind satisfies never;
+    }
+  }
+}
+
+const LOST_UNSENT: Reply<never> = { type: "lost", sent: false, reason: "connect_failure", details: "scripted: no connection" };
+
+/** A node that answers one of these has done nothing: a client may rely on it. */
+const DEFINITE: ReadonlySet<status> = new Set([status.INVALID_ARGUMENT, status.RESOURCE_EXHAUSTED, status.UNIMPLEMENTED, status.FAILED_PRECONDITION]);
+
+/** An answer that is none: of another count, key or number of blocks, or without an epoch. */
+function spoil(answer: unknown): unknown {
+  const wrong = { physicalMs: 1n, logicalStart: 3, count: 77, epochHi: 0n, epochLo: 1n, key: "another", start: 0n, grants: [], epoch: undefined };
+  const outOfRange = { tsUpperBound: 1n << 60n, expiresAtMs: 1n, leaseId: 1n, frontierPhysicalMs: 1n << 50n, maxSafePhysicalMs: 1n << 50n };
+  return { ...(answer as object), ...wrong, ...outOfRange };
+}
+
+/** Everything that can run now has run. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

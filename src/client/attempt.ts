@@ -20,13 +20,13 @@ export interface AttemptContext {
 
 /**
  * Asks one node once: connects where there is no connection, then sends. They are two steps, each with its own time, so that a node that cannot be reached
- * is never an outcome that is unknown. Nothing is sent after `expiresAt`.
+ * is never an outcome that is unknown. Nothing is sent after `expiresAt`. `request` is called when it is sent, not before.
  */
 export function attempt<M extends Method>(
   context: AttemptContext,
   endpoint: Endpoint,
   method: M,
-  request: Messages[M]["request"],
+  request: () => Messages[M]["request"],
   expiresAt: number,
 ): Attempt<Messages[M]["response"]> {
   return new RunningAttempt(context, endpoint, method, request, expiresAt);
@@ -42,7 +42,7 @@ class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"
   #stopTimer: (() => void) | undefined;
   #sent = false;
 
-  constructor(context: AttemptContext, endpoint: Endpoint, method: M, request: Messages[M]["request"], expiresAt: number) {
+  constructor(context: AttemptContext, endpoint: Endpoint, method: M, request: () => Messages[M]["request"], expiresAt: number) {
     this.#context = context;
     this.#expiresAt = expiresAt;
     this.reply = new Promise((resolve) => {
@@ -51,7 +51,7 @@ class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"
     const send = (): void => {
       if (!this.#limit("no answer")) return;
       this.#sent = true;
-      this.#cancel = context.transport.send(endpoint, method, request, (reply) => this.#end(reply));
+      this.#cancel = context.transport.send(endpoint, method, request(), (reply) => this.#end(reply));
     };
     if (context.transport.isReady(endpoint)) send();
     else this.#connect(endpoint, send);

@@ -108,7 +108,7 @@ class Call {
       }
       if (attempts > 0 && !this.#hasTimeForAnother()) throw this.#search.timeUp(this.#limits.deadlineMs);
       attempts += 1;
-      const running = attempt(this.#context, endpoint, method, request, this.#expiresAt);
+      const running = attempt(this.#context, endpoint, method, () => request, this.#expiresAt);
       this.#attempt = running;
       const reply = await running.reply;
       this.#attempt = undefined;

@@ -4,7 +4,7 @@
  */
 import { epochFromParts } from "../base/epoch.ts";
 import { OracleError } from "../base/errors.ts";
-import type { GetTsResponse } from "../gen/tsoracle/v1/tso.ts";
+import type { GetTsRequest, GetTsResponse } from "../gen/tsoracle/v1/tso.ts";
 import { GRANT_COUNT_MAX, PHYSICAL_MS_MAX, packTimestamp, type Timestamp } from "../oracle/rules/timestamp.ts";
 import type { Aborts } from "./aborts.ts";
 import { type Attempt, type AttemptContext, attempt } from "./attempt.ts";
@@ -125,11 +125,15 @@ export class TimestampQueue {
     const search = this.#currentSearch();
     const endpoint = search.next();
     if (endpoint === undefined) return this.#passed(search);
-    const total = this.#board();
     const { metrics } = this.#context;
-    metrics.set("tsoracle_client_queue_depth", this.#waiting.length);
     metrics.set("tsoracle_client_in_flight", 1);
-    this.#attempt = attempt(this.#context, endpoint, "getTs", { count: total }, Number.POSITIVE_INFINITY);
+    let total = 0;
+    const request = (): GetTsRequest => {
+      total = this.#board();
+      metrics.set("tsoracle_client_queue_depth", this.#waiting.length);
+      return { count: total };
+    };
+    this.#attempt = attempt(this.#context, endpoint, "getTs", request, Number.POSITIVE_INFINITY);
     const reply = await this.#attempt.reply;
     this.#attempt = undefined;
     metrics.set("tsoracle_client_in_flight", 0);
@@ -246,10 +250,10 @@ export class TimestampQueue {
     waiter.reject(reason);
     this.#context.metrics.add("tsoracle_client_abandoned_waiters_total", 1);
     if (this.#waiting.length > COMPACT_FROM && this.#waiting.length > 2 * this.#live) this.#waiting = this.#waiting.filter(({ ended }) => !ended);
+    if (waiter.aboard) this.#liveAboard -= 1;
     if (this.#live === 0) this.#endPause?.();
-    if (!waiter.aboard) return;
-    this.#liveAboard -= 1;
-    if (this.#liveAboard === 0) this.#attempt?.abandon(); // nobody is left who could use the answer: whoever comes now need not wait for it
+    // Nobody is left who could use the answer, or for whom to connect: whoever comes now need not wait for it.
+    if (this.#live === 0 || (waiter.aboard && this.#liveAboard === 0)) this.#attempt?.abandon();
   }
 
   /** A search goes on from one request to the next while there is no answer; but no longer than a call, so that its caps are those of a call. */

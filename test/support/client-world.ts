@@ -24,9 +24,14 @@ export type Conduct =
   | { readonly type: "silent"; readonly done: boolean }
   | { readonly type: "dropped"; readonly done: boolean }
   | { readonly type: "unsent" }
-  | { readonly type: "wrong"; readonly done: boolean }
+  | { readonly type: "wrong"; readonly done: boolean; readonly how: Flaw }
+  /** Leads, and has forgotten what it gave away: timestamps begin again where this reign began. */
+  | { readonly type: "forgetful" }
   /** As if it still led, as it did when it last led. */
   | { readonly type: "stale" };
+
+/** What is wrong with an answer. */
+export type Flaw = "count" | "key" | "epoch" | "range" | "empty";
 
 export type HintKind = "right" | "absent" | "empty" | "stale" | "looping" | "malformed" | "http" | "https" | "garbage" | "no epoch" | "nowhere";
 
@@ -49,6 +54,7 @@ interface ScriptedEvent {
 interface Reign {
   readonly endpoint: Endpoint;
   readonly epoch: bigint;
+  readonly first: bigint;
   next: bigint;
 }
 
@@ -61,7 +67,7 @@ export const DOWNGRADE: Endpoint = "downgrade:1";
 export const UPGRADE: Endpoint = "upgrade:1";
 
 /** What a hint may name and nobody listens at. */
-const NOWHERE = "nowhere:1";
+export const NOWHERE: Endpoint = "nowhere:1";
 
 export class ScriptedWorld implements ClientWorld {
   readonly timers: ClientTimers;
@@ -77,7 +83,8 @@ export class ScriptedWorld implements ClientWorld {
   /** What was broken that holds of every client, whatever the nodes do. */
   readonly violations: string[] = [];
   readonly asked = new Set<Endpoint>();
-  sends = 0;
+  /** Told of the count of every request for timestamps, when it leaves. */
+  onTimestamps: (count: number) => void = () => undefined;
   readonly #events: ScriptedEvent[] = [];
   #order = 0;
   #now = 0;
@@ -111,6 +118,11 @@ export class ScriptedWorld implements ClientWorld {
 
   get now(): number {
     return this.#now;
+  }
+
+  /** Of the last reign. */
+  get epoch(): bigint | undefined {
+    return this.#reigns.at(-1)?.epoch;
   }
 
   get isQuiet(): boolean {
@@ -152,7 +164,7 @@ export class ScriptedWorld implements ClientWorld {
     if (endpoint === undefined) return;
     const before = this.#reigns.at(-1);
     const next = before === undefined ? 1_000_000n * LOGICALS : (before.next / LOGICALS + BETWEEN_REIGNS_MS) * LOGICALS;
-    this.#reigns.push({ endpoint, epoch: (before?.epoch ?? 0n) + 1n, next });
+    this.#reigns.push({ endpoint, epoch: (before?.epoch ?? 0n) + 1n, first: next, next });
   }
 
   reach(endpoint: Endpoint, reachable: Reachable): void {
@@ -182,9 +194,9 @@ export class ScriptedWorld implements ClientWorld {
     request: Messages[M]["request"],
     done: (reply: Reply<Messages[M]["response"]>) => void,
   ): Cancel {
-    this.sends += 1;
     this.asked.add(endpoint);
     if (method === "getTs") {
+      this.onTimestamps((request as Messages["getTs"]["request"]).count);
       if (this.#timestampsInFlight > 0) this.violations.push("two requests for timestamps are under way");
       this.#timestampsInFlight += 1;
     }
@@ -237,7 +249,11 @@ export class ScriptedWorld implements ClientWorld {
         return LOST_UNSENT;
       case "wrong":
         if (method === "releaseLease") return leads ? { type: "answer", value: work(current) } : this.#notLeader(endpoint, method, hint); // it has nothing to get wrong
-        return { type: "answer", value: spoil(leads && what.done ? work(current) : undefined) };
+        return { type: "answer", value: spoil(work(leads && what.done ? current : undefined), request, what.how) };
+      case "forgetful":
+        if (current === undefined || !leads) return this.#notLeader(endpoint, method, hint);
+        if (method === "getTs") current.next = current.first;
+        return { type: "answer", value: work(current) };
       case "stale": {
         const reign = this.#reigns.findLast((each) => each.endpoint === endpoint);
         const isRead = method === "getTs" || method === "getSafeFrontier" || method === "getCurrentMaxSafe";
@@ -291,7 +307,7 @@ export class ScriptedWorld implements ClientWorld {
 
   #grant(id: string, entries: readonly { readonly key: string; readonly count: number }[]): { key: string; start: bigint; count: number }[] {
     const granted = entries.map(({ key, count }) => {
-      const start = this.#counters.get(key) ?? 0n;
+      const start = this.#counters.get(key) ?? BigInt(1_000 + key.length);
       this.#counters.set(key, start + BigInt(count));
       return { key, start, count };
     });
@@ -355,12 +371,34 @@ const LOST_UNSENT: Reply<never> = { type: "lost", sent: false, reason: "connect_
 /** A node that answers one of these has done nothing: a client may rely on it. */
 const DEFINITE: ReadonlySet<status> = new Set([status.INVALID_ARGUMENT, status.RESOURCE_EXHAUSTED, status.UNIMPLEMENTED, status.FAILED_PRECONDITION]);
 
-/** An answer that is none: of another count, key or number of blocks, or without an epoch. */
-function spoil(answer: unknown): unknown {
-  const wrong = { physicalMs: 1n, logicalStart: 3, count: 77, epochHi: 0n, epochLo: 1n, key: "another", start: 0n, grants: [], epoch: undefined };
-  const outOfRange = { tsUpperBound: 1n << 60n, expiresAtMs: 1n, leaseId: 1n, frontierPhysicalMs: 1n << 50n, maxSafePhysicalMs: 1n << 50n };
-  return { ...(answer as object), ...wrong, ...outOfRange };
+/** An answer with one flaw. What is not of its method is not looked at. */
+function spoil(answer: unknown, request: object, how: Flaw): unknown {
+  const epochs = { epochHi: 0n, epochLo: 1n, epoch: { hi: 0n, lo: 1n } };
+  const { count, key, entries } = { count: 1, key: "", entries: [], ...request } as {
+    count: number;
+    key: string;
+    entries: { key: string; count: number }[];
+  };
+  const grants = entries.map((entry) => ({ ...entry, start: 5n }));
+  const plausible = { physicalMs: 1_000_000_000_000n, logicalStart: 3, count, key, start: 5n, grants, tsUpperBound: 9n, expiresAtMs: 9n, ...epochs };
+  const base = { ...plausible, ...(answer as object | undefined) };
+  switch (how) {
+    case "count":
+      return { ...base, count: count + 1, grants: grants.map((grant) => ({ ...grant, count: grant.count + 1 })), ...OUT_OF_RANGE };
+    case "key":
+      return { ...base, count: 0, key: "another", grants: grants.map((grant) => ({ ...grant, key: "another" })), ...OUT_OF_RANGE };
+    case "epoch":
+      return { ...base, count: 0, key: "another", grants, ...OUT_OF_RANGE, epoch: undefined };
+    case "range":
+      return { ...base, key: "another", grants: [], logicalStart: 1 << 18, ...OUT_OF_RANGE };
+    case "empty":
+      return { ...base, count: 0, key: "", grants: [], epoch: undefined, ...OUT_OF_RANGE };
+    default:
+      return how satisfies never;
+  }
 }
+
+const OUT_OF_RANGE = { tsUpperBound: 1n << 60n, frontierPhysicalMs: 1n << 50n, maxSafePhysicalMs: 1n << 50n };
 
 /** Everything that can run now has run. */
 function turn(): Promise<void> {

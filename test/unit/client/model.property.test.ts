@@ -4,7 +4,7 @@ import { expect } from "vitest";
 import { OracleError } from "../../../src/base/errors.ts";
 import { createPrng } from "../../../src/base/prng.ts";
 import { OracleClient } from "../../../src/client/oracle-client.ts";
-import { type Behaviour, type Conduct, DOWNGRADE, type HintKind, ScriptedWorld, UPGRADE } from "../../support/client-world.ts";
+import { type Behaviour, type Conduct, DOWNGRADE, type Flaw, type HintKind, NOWHERE, ScriptedWorld, UPGRADE } from "../../support/client-world.ts";
 import { property } from "../../support/property.ts";
 
 const CONFIGURED = ["a:1", "b:1", "c:1"];
@@ -29,13 +29,15 @@ const anyHint = fc.constantFrom<HintKind[]>(
   "nowhere",
 );
 const anyCode = fc.constantFrom(...Array.from({ length: 16 }, (_, index): status => index + 1));
+const anyFlaw = fc.constantFrom<Flaw[]>("count", "key", "epoch", "range", "empty");
 const anyConduct: fc.Arbitrary<Conduct> = fc.oneof(
   { weight: 6, arbitrary: fc.constant<Conduct>({ type: "honest" }) },
   { weight: 2, arbitrary: fc.record({ type: fc.constant("status" as const), code: anyCode, done: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant("silent" as const), done: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant("dropped" as const), done: fc.boolean() }) },
   { weight: 1, arbitrary: fc.constant<Conduct>({ type: "unsent" }) },
-  { weight: 1, arbitrary: fc.record({ type: fc.constant("wrong" as const), done: fc.boolean() }) },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant("wrong" as const), done: fc.boolean(), how: anyFlaw }) },
+  { weight: 1, arbitrary: fc.constant<Conduct>({ type: "forgetful" }) },
   { weight: 1, arbitrary: fc.constant<Conduct>({ type: "stale" }) },
 );
 const anyDelay = fc.oneof({ weight: 8, arbitrary: fc.integer({ min: 0, max: 20 }) }, { weight: 1, arbitrary: fc.integer({ min: 0, max: 5_000 }) });
@@ -98,6 +100,7 @@ interface Call {
   readonly arrival: Arrival;
   readonly startedAt: number;
   readonly startedStep: number;
+  readonly epochAtStart: bigint;
   endedAt: number | undefined;
   endedStep: number;
   result: unknown;
@@ -115,8 +118,17 @@ async function checkLife(life: Life): Promise<void> {
   for (const { at, what } of life.turmoil)
     world.at(at, () => (what.type === "lead" ? world.lead(what.node) : world.reach(what.node, what.reachable)));
   for (const arrival of life.arrivals) world.at(arrival.at, () => calls.push(start(client, world, arrival, `call ${calls.length}`)));
+  const pending = (): readonly Call[] => calls.filter(({ arrival, endedAt }) => endedAt === undefined && isTimestamps(arrival.asked));
+  world.onTimestamps = (count) => {
+    expect(count, "a request is for no more than a grant can hold").toBeLessThanOrEqual(262_144);
+    expect(count, "a request is for those who wait, and for nobody else").toBeLessThanOrEqual(
+      pending().reduce((sum, { arrival }) => sum + countOf(arrival.asked), 0),
+    );
+  };
+  let isWell = false;
   let epoch = -1n;
   const watch = (): void => {
+    if (!isWell && pending().length === 0) expect(world.isQuiet, "nothing is under way when nobody waits").toBe(true);
     expect(client.epoch ?? -1n, "the epoch never goes back").toBeGreaterThanOrEqual(epoch);
     epoch = client.epoch ?? -1n;
   };
@@ -125,10 +137,16 @@ async function checkLife(life: Life): Promise<void> {
   checkOrder(calls);
   expect(world.violations).toEqual([]);
   expect(world.asked.has(life.secure ? DOWNGRADE : UPGRADE), "a hint that changes the security").toBe(false);
-  expect(world.isQuiet, "nothing is under way when nobody waits").toBe(true);
+  const known = [...NODES, NOWHERE, life.secure ? UPGRADE : DOWNGRADE];
+  expect(
+    [...world.asked].filter((endpoint) => !known.includes(endpoint)),
+    "what is no endpoint is not asked",
+  ).toEqual([]);
   // Whatever happened: once the nodes are well, so is the client.
+  isWell = true;
   world.heal();
   world.lead(life.lastLeader);
+  world.onTimestamps = () => undefined;
   const last = start(client, world, { at: 0, asked: { type: "ts" }, deadlineMs: 10_000, abortAfter: undefined }, "last");
   const lastBlock = start(client, world, { at: 0, asked: { type: "seq" }, deadlineMs: 10_000, abortAfter: undefined }, "last block");
   await world.run(LAST_PHASE_MS, watch);
@@ -137,6 +155,7 @@ async function checkLife(life: Life): Promise<void> {
     expect(call.error, `${call.id}, with the nodes well`).toBeUndefined();
   }
   checkOrder([...calls, last]);
+  expect(client.epoch, "the epoch is that of the last answer").toBe(world.epoch);
   await client.close();
 }
 
@@ -146,6 +165,7 @@ function start(client: OracleClient, world: ScriptedWorld, arrival: Arrival, id:
     arrival,
     startedAt: world.now,
     startedStep: world.step,
+    epochAtStart: client.epoch ?? -1n,
     endedAt: undefined,
     endedStep: -1,
     result: undefined,
@@ -210,6 +230,14 @@ function ask(
   }
 }
 
+function isTimestamps({ type }: Asked): boolean {
+  return type === "ts" || type === "range" || type === "batch";
+}
+
+function countOf(asked: Asked): number {
+  return "count" in asked ? asked.count : 1;
+}
+
 /** Each call its own lease, so that what was done can be told apart. */
 function leaseOf(id: string): bigint {
   return BigInt(`0x${Buffer.from(id).toString("hex").slice(-14)}`);
@@ -243,7 +271,7 @@ function checkCall(call: Call, world: ScriptedWorld): void {
       return;
     case "frontier":
     case "safe":
-      if (error === undefined) expect(call.result, id).toMatchObject({ physicalMs: expect.any(Number) });
+      if (error === undefined) checkBound(call);
       return;
     default:
       arrival.asked satisfies never;
@@ -261,6 +289,12 @@ function timesDone({ id, arrival }: Call, world: ScriptedWorld): number {
   if (type === "acquire") return world.leases.get(`acquire ${id}`) ?? 0;
   if (type === "renew" || type === "release") return world.leases.get(`${type}Lease ${leaseOf(id)}`) ?? 0;
   return 0;
+}
+
+function checkBound({ id, result, epochAtStart }: Call): void {
+  const { physicalMs, epoch } = result as { readonly physicalMs: number; readonly epoch: bigint };
+  expect(physicalMs, `${id} has a bound`).toBeGreaterThan(0);
+  expect(epoch, `${id} has a bound of no earlier leader than was known`).toBeGreaterThanOrEqual(epochAtStart);
 }
 
 function startOf(result: unknown): bigint | undefined {
@@ -285,17 +319,16 @@ function blockOf({ result }: Call): { readonly first: bigint; readonly end: bigi
 /** It lies whole in one answer, to a request that left after the call had begun. */
 function checkFresh(call: Call, world: ScriptedWorld): void {
   const { first, end } = blockOf(call);
-  expect(end - first, `${call.id} has as many as it asked for`).toBe(BigInt("count" in call.arrival.asked ? call.arrival.asked.count : 1));
-  const whole = world.allocations.find((each) => each.first <= first && end <= each.first + BigInt(each.count));
-  expect(whole, `${call.id} has one block of one answer`).toBeDefined();
-  expect(whole?.askedAt, `${call.id} has what was asked for after it began`).toBeGreaterThanOrEqual(call.startedStep);
+  expect(end - first, `${call.id} has as many as it asked for`).toBe(BigInt(countOf(call.arrival.asked)));
+  const whole = world.allocations.filter((each) => each.first <= first && end <= each.first + BigInt(each.count));
+  expect(whole, `${call.id} has one block of one answer`).not.toEqual([]);
+  const fresh = whole.filter(({ askedAt, decidedAt }) => askedAt >= call.startedStep && decidedAt <= call.endedStep);
+  expect(fresh, `${call.id} has what was asked for after it began`).not.toEqual([]);
 }
 
 /** Nothing twice, and what was asked for after another was received is above it. */
 function checkOrder(calls: readonly Call[]): void {
-  const granted = calls.filter(
-    ({ arrival, endedAt, error }) => ["ts", "range", "batch"].includes(arrival.asked.type) && endedAt !== undefined && error === undefined,
-  );
+  const granted = calls.filter(({ arrival, endedAt, error }) => isTimestamps(arrival.asked) && endedAt !== undefined && error === undefined);
   for (const [index, call] of granted.entries()) {
     const block = blockOf(call);
     for (const other of granted.slice(index + 1)) {

@@ -1,13 +1,14 @@
 import type { Endpoint } from "./endpoint.ts";
 import type { ClientMetrics } from "./metrics.ts";
 import type { ClientTimers } from "./timers.ts";
-import type { Cancel, CancelReason, Messages, Method, Reply, Transport } from "./transport.ts";
+import type { Cancel, CancelReason, LossReason, Messages, Method, Reply, Transport } from "./transport.ts";
 
 export interface Attempt<T> {
   /** Never rejects. */
   readonly reply: Promise<Reply<T>>;
-  /** Ends it now: the reply is that it was lost, and whether it had been sent. */
-  abandon(): void;
+  readonly endpoint: Endpoint;
+  /** Ends it now: the reply is that it was lost, and whether it had been sent. `why` is "timeout" where the connection is in doubt. */
+  abandon(why: CancelReason): void;
 }
 
 export interface AttemptContext {
@@ -34,6 +35,7 @@ export function attempt<M extends Method>(
 
 class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"]> {
   readonly reply: Promise<Reply<Messages[M]["response"]>>;
+  readonly endpoint: Endpoint;
   readonly #context: AttemptContext;
   readonly #expiresAt: number;
   // Dropped when it is over: the network layer keeps the callback of a call for a while, and with it whatever that reaches.
@@ -43,6 +45,7 @@ class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"
   #sent = false;
 
   constructor(context: AttemptContext, endpoint: Endpoint, method: M, request: () => Messages[M]["request"], expiresAt: number) {
+    this.endpoint = endpoint;
     this.#context = context;
     this.#expiresAt = expiresAt;
     this.reply = new Promise((resolve) => {
@@ -57,8 +60,8 @@ class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"
     else this.#connect(endpoint, send);
   }
 
-  abandon(): void {
-    this.#giveUp("abandoned", "given up");
+  abandon(why: CancelReason): void {
+    this.#giveUp(why, "given up", "abandoned");
   }
 
   #connect(endpoint: Endpoint, send: () => void): void {
@@ -82,14 +85,16 @@ class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"
       this.#end({ type: "lost", sent: false, reason: "deadline_exceeded", details: `${what}: no time was left` });
       return false;
     }
-    this.#stopTimer = timers.after(ms, true, () => this.#giveUp("timeout", `${what} within ${Math.round(ms)} ms`));
+    this.#stopTimer = timers.after(ms, true, () =>
+      this.#giveUp("timeout", `${what} within ${Math.round(ms)} ms`, this.#sent ? "deadline_exceeded" : "connect_failure"),
+    );
     return true;
   }
 
-  #giveUp(why: CancelReason, details: string): void {
+  #giveUp(why: CancelReason, details: string, reason: LossReason): void {
     if (this.#settle === undefined) return;
     this.#cancel?.(why);
-    this.#end({ type: "lost", sent: this.#sent, reason: this.#sent ? "deadline_exceeded" : "connect_failure", details });
+    this.#end({ type: "lost", sent: this.#sent, reason, details });
   }
 
   #end(reply: Reply<Messages[M]["response"]>): void {

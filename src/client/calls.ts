@@ -7,7 +7,7 @@ import type { Endpoint } from "./endpoint.ts";
 import type { LeaderCache } from "./leader-cache.ts";
 import type { CallLimits } from "./limits.ts";
 import type { Search } from "./search.ts";
-import type { Messages, Method } from "./transport.ts";
+import type { CancelReason, Messages, Method } from "./transport.ts";
 import { judge, REPEATS, type Verdict } from "./verdict.ts";
 
 export interface CallsContext extends AttemptContext {
@@ -56,7 +56,7 @@ export class Calls {
 
   close(error: OracleError): void {
     this.#closed = error;
-    for (const call of this.#running) call.stop(() => error);
+    for (const call of this.#running) call.stop(() => error, "abandoned");
   }
 }
 
@@ -82,16 +82,22 @@ class Call {
     this.#search = context.newSearch();
     const { timers, aborts } = context;
     this.#expiresAt = timers.now() + limits.deadlineMs;
-    this.#releases.push(timers.after(limits.deadlineMs, false, () => this.stop(() => this.#search.timeUp(limits.deadlineMs))));
+    this.#releases.push(timers.after(limits.deadlineMs, false, () => this.#giveUp(() => this.#search.timeUp(limits.deadlineMs))));
     const { signal } = limits;
-    if (signal !== undefined) this.#releases.push(aborts.on(signal, () => this.stop(() => signal.reason)));
+    if (signal !== undefined) this.#releases.push(aborts.on(signal, () => this.#giveUp(() => signal.reason)));
   }
 
   /** Ends what is under way; `run` then throws what `reason` returns, or that the outcome is unknown. */
-  stop(reason: () => unknown): void {
+  stop(reason: () => unknown, why: CancelReason): void {
     this.#stopped ??= reason;
-    this.#attempt?.abandon();
+    this.#attempt?.abandon(why);
     this.#endPause?.();
+  }
+
+  /** The caller's patience is over. */
+  #giveUp(reason: () => unknown): void {
+    const isLeaderLost = this.#attempt !== undefined && this.#context.leaders.doubted(this.#attempt.endpoint);
+    this.stop(reason, isLeaderLost ? "timeout" : "abandoned");
   }
 
   end(): void {
@@ -106,7 +112,7 @@ class Call {
         await this.#betweenPasses();
         continue;
       }
-      if (attempts > 0 && !this.#hasTimeForAnother()) throw this.#search.timeUp(this.#limits.deadlineMs);
+      if (attempts > 0 && !this.#hasTimeForAnother()) throw this.#search.timeUp(this.#limits.deadlineMs - this.#leftMs());
       attempts += 1;
       const running = attempt(this.#context, endpoint, method, () => request, this.#expiresAt);
       this.#attempt = running;
@@ -154,6 +160,7 @@ class Call {
         return metrics.add("tsoracle_client_retries_total", 1, { reason: "not_leader" });
       case "lost":
         if (verdict.changed) this.#doubt = `${endpoint}: ${verdict.detail}`;
+        if (verdict.reason === "abandoned") return;
         this.#search.lost(endpoint, verdict.detail);
         return metrics.add("tsoracle_client_retries_total", 1, { reason: verdict.reason });
       case "failed":
@@ -175,8 +182,11 @@ class Call {
   /** What may be done only once is not begun again with so little time that it would end unknown for want of it. */
   #hasTimeForAnother(): boolean {
     if (REPEATS[this.#method] !== "once") return true;
-    const { timers, timeoutMs } = this.#context;
-    return this.#expiresAt - timers.now() >= Math.min(timeoutMs, this.#limits.deadlineMs / 2);
+    return this.#leftMs() >= Math.min(this.#context.timeoutMs, this.#limits.deadlineMs / 2);
+  }
+
+  #leftMs(): number {
+    return this.#expiresAt - this.#context.timers.now();
   }
 
   async #betweenPasses(): Promise<void> {

@@ -2,6 +2,9 @@
 import type { Epoch } from "../base/epoch.ts";
 import type { Endpoint } from "./endpoint.ts";
 
+/** So many requests in a row that were given up before there was an answer say that there will be none. */
+export const DOUBTS_MAX = 3;
+
 /** The node that is believed to lead, and its epoch where that is known. */
 export interface Leader {
   readonly endpoint: Endpoint;
@@ -18,6 +21,8 @@ export class LeaderCache {
   readonly #onChange: (leader: Leader | undefined) => void;
   #seat: Seat | undefined;
   #epoch: Epoch | undefined;
+  /** Requests to the node in the seat that were given up, one after the other, without an answer. */
+  #doubts = 0;
 
   /** What is in the cache for `ttlMs` without a new proof is believed no more. */
   constructor(options: {
@@ -44,6 +49,7 @@ export class LeaderCache {
   answered(endpoint: Endpoint, epoch: Epoch, now: number): boolean {
     if (this.#epoch !== undefined && epoch < this.#epoch) return false;
     this.#epoch = epoch;
+    this.#doubts = 0;
     this.#take({ endpoint, epoch, since: now });
     return true;
   }
@@ -66,6 +72,18 @@ export class LeaderCache {
     if (this.#seat?.endpoint === endpoint) this.#change(undefined);
   }
 
+  /**
+   * A caller gave up on `endpoint` before it answered: that says nothing yet, callers may be impatient. Returns whether it was once too often, and then it
+   * is forgotten: else callers with little time would wait for a node that is no more, each in vain.
+   */
+  doubted(endpoint: Endpoint): boolean {
+    if (this.#seat?.endpoint !== endpoint) return false;
+    this.#doubts += 1;
+    if (this.#doubts < DOUBTS_MAX) return false;
+    this.#change(undefined);
+    return true;
+  }
+
   #fresh(now: number): Seat | undefined {
     if (this.#seat !== undefined && now - this.#seat.since >= this.#ttlMs) this.#change(undefined);
     return this.#seat;
@@ -79,6 +97,7 @@ export class LeaderCache {
 
   #change(seat: Seat | undefined): void {
     this.#seat = seat;
+    this.#doubts = 0;
     this.#onChange(seat === undefined ? undefined : { endpoint: seat.endpoint, epoch: seat.epoch });
   }
 }

@@ -90,7 +90,7 @@ export class Search {
     const longest = Math.min(maxMs, baseMs * 2 ** Math.min(this.#passes, 30));
     this.#passes += 1;
     this.#worklist = this.#newPass(now);
-    return this.#context.random() * longest; // full jitter: many clients that lost one leader do not come back as one
+    return Math.max(1, this.#context.random() * longest); // full jitter: many clients that lost one leader do not come back as one
   }
 
   /** The time is up: the best that is known about why. */

@@ -152,9 +152,10 @@ export class TimestampQueue {
         return;
       }
       if (verdict.type === "not-leader") search.notLeader(endpoint, verdict.hint, this.#context.timers.now());
-      else if (verdict.type === "lost") search.lost(endpoint, verdict.detail);
-      else search.failed(endpoint, verdict.detail);
-      metrics.add("tsoracle_client_retries_total", 1, { reason: verdict.type === "lost" ? verdict.reason : RETRY_REASON[verdict.type] });
+      else if (verdict.type === "failed") search.failed(endpoint, verdict.detail);
+      else if (verdict.reason !== "abandoned") search.lost(endpoint, verdict.detail);
+      const reason = verdict.type === "lost" ? verdict.reason : RETRY_REASON[verdict.type];
+      if (reason !== "abandoned") metrics.add("tsoracle_client_retries_total", 1, { reason });
     }
     for (const waiter of aboard) {
       waiter.aboard = false;
@@ -253,7 +254,13 @@ export class TimestampQueue {
     if (waiter.aboard) this.#liveAboard -= 1;
     if (this.#live === 0) this.#endPause?.();
     // Nobody is left who could use the answer, or for whom to connect: whoever comes now need not wait for it.
-    if (this.#live === 0 || (waiter.aboard && this.#liveAboard === 0)) this.#attempt?.abandon();
+    if (this.#live === 0 || (waiter.aboard && this.#liveAboard === 0)) this.#abandon();
+  }
+
+  #abandon(): void {
+    if (this.#attempt === undefined) return;
+    const isLeaderLost = this.#closed === undefined && this.#context.leaders.doubted(this.#attempt.endpoint);
+    this.#attempt.abandon(isLeaderLost ? "timeout" : "abandoned");
   }
 
   /** A search goes on from one request to the next while there is no answer; but no longer than a call, so that its caps are those of a call. */

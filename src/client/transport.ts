@@ -43,7 +43,8 @@ export type Reply<T> =
   /** No usable word from the node. `sent` is false only where the request provably never left. */
   | { readonly type: "lost"; readonly sent: boolean; readonly reason: LossReason; readonly details: string };
 
-export type LossReason = Exclude<RetryReason, "not_leader">;
+/** "abandoned": nobody waits for it any more, which says nothing about the node. */
+export type LossReason = Exclude<RetryReason, "not_leader"> | "abandoned";
 
 /** Why an attempt is given up: after a timeout the connection itself is in doubt. */
 export type CancelReason = "timeout" | "abandoned";

@@ -1,7 +1,7 @@
 /** The command as its users meet it: what it prints, how it ends, and where its options come from. */
 
 import { readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { createServer, type Server as NetServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Ended, logLines, Processes, type Server, type StartOptions } from "../support/server-process.ts";
@@ -194,7 +194,10 @@ describe.concurrent("exit codes", () => {
     ["a count that is no number", ["ts", "-n", "1e3"], /"1e3" is not a whole number/],
     ["a time without a unit", ["ts", "--timeout", "3"], /"3" is not a duration: .* like 250ms or 3s/],
     ["a wait that is longer than a timer", ["--shutdown-grace", "25d"], /"25d" must be from 0s to 1d/],
-    ["a wait that is longer than a timer, of a client", ["ts", "--timeout", "25d"], /"25d" must be from 0s to 1d/],
+    ["a wait that is longer than a timer, of a client", ["ts", "--timeout", "25d"], /"25d" must be from 1ms to 1h/],
+    ["a list of addresses with an empty one", ["ts", "--endpoint", "127.0.0.1:1,"], /"" is not HOST:PORT/],
+    ["a list of addresses for a verb that asks one", ["status", "--endpoint", "127.0.0.1:1,x"], /"x" is not HOST:PORT/],
+    ["more endpoints than the client takes", ["ts", "--endpoint", Array(65).fill("127.0.0.1:1").join(",")], /endpoints must be 1 to 64, not 65/],
     ["an address with a scheme", ["ts", "--endpoint", "http://127.0.0.1:1"], /"http:\/\/127\.0\.0\.1:1" is not HOST:PORT/],
     ["a port beyond the last", ["--listen", "127.0.0.1:65536"], /is not HOST:PORT/],
     ["a level that there is not", ["--log", "loud"], /"?loud"?'? is invalid\. Allowed choices are debug, info, warn, error, silent/],
@@ -224,15 +227,16 @@ describe.concurrent("exit codes", () => {
       ["lease", "acquire", "x", "--ttl", "1s"],
       /ttl_ms 1000 outside server bounds \[5000, 300000\]/,
     ],
-    ["an empty key", 2, ["seq", "next", ""], /invalid sequence key/],
+    ["an empty key", 2, ["seq", "next", ""], /key "" of 0 bytes must have 1 to 1024/],
     ["a key of 129 bytes", 2, ["seq", "next", "x".repeat(129)], /invalid sequence key/],
     ["a key of 65 characters and 130 bytes", 2, ["seq", "next", "ä".repeat(65)], /invalid sequence key/],
     ["more values than one block may hold", 2, ["seq", "next", "x", "-n", "65537"], /count must be between 1 and the maximum/],
-    ["an empty holder", 2, ["lease", "acquire", ""], /lease holder must be 1\.\.=128 bytes, got 0/],
+    ["an empty holder", 2, ["lease", "acquire", ""], /holder of 0 bytes must have 1 to 1024/],
+    ["a holder of 129 bytes", 2, ["lease", "acquire", "x".repeat(129)], /lease holder must be 1\.\.=128 bytes, got 129 \(endpoint \S+:\d+\)$/],
     ["a sequence that was never used", 3, ["seq", "peek", "never"], /unknown sequence: never \(NOT_FOUND\)/],
-    ["a lease that is not held", 3, ["lease", "renew", "12"], /unknown lease id 12 \(NOT_FOUND\)/],
+    ["a lease that is not held", 3, ["lease", "renew", "12"], /unknown lease id 12 \(endpoint \S+:\d+\)$/],
   ];
-  test.each(refusedByServer)("what the server refuses: %s is %i", async (_, code, args, reason) => {
+  test.each(refusedByServer)("what the server or the client refuses: %s is %i", async (_, code, args, reason) => {
     const refusal = await refusalOf(ask(...args));
     expect(refusal.reason).toMatch(reason);
     expect(refusal.reason, "one line").not.toContain("\n");
@@ -261,7 +265,16 @@ describe.concurrent("exit codes", () => {
 
   test("3: nothing listens there, and nothing was asked for", async () => {
     const free = await freePort();
-    for (const args of [["ts"], ["seq", "next", "a"], ["lease", "acquire", "a"], ["status"]]) {
+    for (const args of [["ts"], ["seq", "next", "a"], ["lease", "acquire", "a"], ["frontier"]]) {
+      const refusal = await refusalOf(run([...args, "--endpoint", `127.0.0.1:${free}`, "--timeout", "1s"]));
+      expect(refusal).toEqual({
+        code: 3,
+        reason: expect.stringMatching(
+          new RegExp(`^TSO_DEADLINE: no answer within 1000 ms; 127.0.0.1:${free}: No connection established.*ECONNREFUSED`),
+        ),
+      });
+    }
+    for (const args of [["seq", "peek", "a"], ["status"]]) {
       const refusal = await refusalOf(run([...args, "--endpoint", `127.0.0.1:${free}`, "--timeout", "200ms"]));
       expect(refusal).toEqual({ code: 3, reason: `no connection to 127.0.0.1:${free}: is a server there? Nothing was asked for` });
     }
@@ -289,10 +302,12 @@ describe.concurrent("exit codes", () => {
     const endpoint = ["--endpoint", dying.address];
     const { leaseId } = (await jsonOf(run(["lease", "acquire", "b", "--json", ...endpoint]))) as { readonly leaseId: string };
     await dying.stall("journal/before-sync");
-    const asked = processes.start([...args.map((arg) => (arg === "ID" ? leaseId : arg)), "--timeout", "1h", ...endpoint]);
+    const asked = processes.start([...args.map((arg) => (arg === "ID" ? leaseId : arg)), "--timeout", "10s", ...endpoint]);
     await dying.stalled("journal/before-sync");
     await dying.kill();
-    expect(await refusalOf(asked.ended)).toMatchObject({ code: 4, reason: expect.stringMatching(/it may have happened, or may still$/) });
+    const refusal = await refusalOf(asked.ended);
+    expect(refusal).toMatchObject({ code: 4, reason: expect.stringMatching(/: it may have happened, or may still$/) });
+    expect(refusal.reason, "says where").toContain(dying.address);
   });
 
   test("4: the time is over while the server decides; the block is used up all the same", async () => {
@@ -304,8 +319,11 @@ describe.concurrent("exit codes", () => {
       const asked = processes.start(["seq", "next", "a", "--timeout", `${seconds}s`, ...endpoint]);
       const [ending] = await Promise.all([asked.ended, Promise.race([asked.ended, stalling.stalled("journal/before-sync")])]);
       const refusal = await refusalOf(Promise.resolve(ending));
-      if (refusal.code === 3 && refusal.reason.startsWith("no connection")) continue;
-      expect(refusal).toMatchObject({ code: 4, reason: expect.stringMatching(/DEADLINE_EXCEEDED.*: it may have happened, or may still$/) });
+      if (refusal.code === 3 && refusal.reason.startsWith("TSO_DEADLINE")) continue;
+      expect(refusal).toMatchObject({
+        code: 4,
+        reason: expect.stringMatching(/^TSO_OUTCOME_UNKNOWN: .*no answer within.*: it may have happened, or may still$/),
+      });
       break;
     }
     await stalling.release("journal/before-sync");
@@ -318,10 +336,44 @@ describe.concurrent("exit codes", () => {
     const dying = await processes.serve(processes.directory(), args, { stalls: true });
     await dying.stall("journal/before-write");
     await dying.stalled("journal/before-write"); // the window is used up at once, and its extension stands still
-    const asked = processes.start(["ts", "--timeout", "1h", "--endpoint", dying.address]);
+    const asked = processes.start(["ts", "--timeout", "10s", "--endpoint", dying.address]);
     await dying.until("the request came", () => logLines(dying.stderr).find(({ requests }) => Number(requests) > 0));
     await dying.kill();
-    expect(await refusalOf(asked.ended)).toMatchObject({ code: 3 });
+    expect(await refusalOf(asked.ended)).toMatchObject({ code: 3, reason: expect.stringContaining(dying.address) });
+  });
+});
+
+describe.concurrent("several endpoints", () => {
+  test("what a cluster grants comes from the one that answers, given again or with commas, by flag or environment", async () => {
+    const free = `127.0.0.1:${await freePort()}`;
+    const key = "several";
+    expect(await linesOf(run(["seq", "next", key, "--endpoint", free, "--endpoint", server.address]))).toEqual(["0"]);
+    expect(await linesOf(run(["seq", "next", key, "--endpoint", `${free},${server.address}`]))).toEqual(["1"]);
+    expect(await linesOf(run(["seq", "next", key], { env: { TSORACLE_ENDPOINT: `${free},${server.address}` } }))).toEqual(["2"]);
+    const env = { TSORACLE_ENDPOINT: free };
+    expect(await linesOf(run(["seq", "next", key, "--endpoint", server.address], { env })), "a flag takes its place").toEqual(["3"]);
+    for (const verb of [["ts"], ["lease", "acquire", key], ["lease", "release", "1"], ["frontier"]]) {
+      await linesOf(run([...verb, "--endpoint", `${free},${server.address}`]));
+    }
+  });
+
+  test("what a node says of itself comes from the first", async () => {
+    const free = `127.0.0.1:${await freePort()}`;
+    expect(await jsonOf(run(["status", "--json", "--endpoint", `${server.address},${free}`]))).toMatchObject({ endpoint: server.address });
+    expect(await refusalOf(run(["status", "--timeout", "200ms", "--endpoint", `${free},${server.address}`]))).toMatchObject({
+      code: 3,
+      reason: expect.stringContaining(`no connection to ${free}`),
+    });
+  });
+
+  test("one that never answers leaves time for the others", async () => {
+    const silent = createServer();
+    const at = await portOf(silent);
+    try {
+      await linesOf(run(["ts", "--timeout", "10s", "--endpoint", `127.0.0.1:${at},${server.address}`]));
+    } finally {
+      silent.close();
+    }
   });
 });
 
@@ -332,7 +384,7 @@ describe.concurrent("where options come from", () => {
   /** What bounds on a lease the server was started with. */
   async function boundsOf(args: readonly string[], options?: StartOptions): Promise<string> {
     const started = await processes.serve(processes.directory(), args, options);
-    const { reason } = await refusalOf(run(["lease", "acquire", "x", "--ttl", "0ms", "--endpoint", started.address]));
+    const { reason } = await refusalOf(run(["lease", "acquire", "x", "--ttl", "1ms", "--endpoint", started.address]));
     await started.stop();
     return /\[(.*)\]/.exec(reason)?.[1] ?? reason;
   }
@@ -486,6 +538,7 @@ describe.concurrent("help", () => {
     ["seq", "--help"],
     ["seq", "next", "--help"],
     ["lease", "acquire", "--help"],
+    ["bench", "--help"],
     ["decode", "--help"],
     ["status", "--help"],
   ])("%s %s %s ends with 0 and tells how to use it", async (...args) => {
@@ -504,6 +557,7 @@ describe.concurrent("help", () => {
       "frontier",
       "status",
       "decode",
+      "bench",
       "TSORACLE_STATE_DIR",
       "--config",
       "Exit codes: 0 done; 1",
@@ -520,12 +574,17 @@ describe.concurrent("help", () => {
 /** A port at which nothing listens: one that the system just gave and took back. */
 async function freePort(): Promise<number> {
   const holder = createServer();
+  const port = await portOf(holder);
+  await new Promise((resolve) => {
+    holder.close(resolve);
+  });
+  return port;
+}
+
+async function portOf(holder: NetServer): Promise<number> {
   await new Promise<void>((resolve) => {
     holder.listen(0, "127.0.0.1", resolve);
   });
   const address = holder.address();
-  await new Promise((resolve) => {
-    holder.close(resolve);
-  });
   return typeof address === "object" && address !== null ? address.port : 0;
 }

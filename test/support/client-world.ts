@@ -85,7 +85,7 @@ export class ScriptedWorld implements ClientWorld {
   readonly asked = new Set<Endpoint>();
   /** Told of the count of every request for timestamps, when it leaves. */
   onTimestamps: (count: number) => void = () => undefined;
-  readonly #events: ScriptedEvent[] = [];
+  readonly #events = new Agenda();
   #order = 0;
   #now = 0;
   readonly #nodes: readonly Endpoint[];
@@ -139,15 +139,11 @@ export class ScriptedWorld implements ClientWorld {
 
   /** Lets time pass until `until`; after each event everything that it led to runs. */
   async run(until: number, afterEach: () => void = () => undefined): Promise<void> {
+    await turn(); // what was asked for just before
     for (;;) {
-      let next = -1;
-      for (let i = 0; i < this.#events.length; i++) {
-        const [event, best] = [this.#events[i], this.#events[next]];
-        if (event !== undefined && (best === undefined || event.at < best.at || (event.at === best.at && event.order < best.order))) next = i;
-      }
-      const event = this.#events[next];
+      const event = this.#events.peek();
       if (event === undefined || event.at > until) break;
-      this.#events.splice(next, 1);
+      this.#events.pop();
       if (event.run === undefined) continue;
       this.#now = event.at;
       this.step += 1;
@@ -170,6 +166,14 @@ export class ScriptedWorld implements ClientWorld {
   reach(endpoint: Endpoint, reachable: Reachable): void {
     this.#reachable.set(endpoint, reachable);
     this.#connected.delete(endpoint);
+  }
+
+  /** From now on requests are met by these, one after the other, again and again. Returns those before. */
+  replaceScript(script: readonly Behaviour[]): readonly Behaviour[] {
+    const before = this.#script;
+    this.#script = script;
+    this.#scriptAt = 0;
+    return before;
   }
 
   /** From now on all nodes are honest, and can be reached. */
@@ -399,6 +403,50 @@ function spoil(answer: unknown, request: object, how: Flaw): unknown {
 }
 
 const OUT_OF_RANGE = { tsUpperBound: 1n << 60n, frontierPhysicalMs: 1n << 50n, maxSafePhysicalMs: 1n << 50n };
+
+/** A heap: the earliest event first, and of those of one moment the one that was made first. */
+class Agenda {
+  readonly #heap: ScriptedEvent[] = [];
+
+  peek(): ScriptedEvent | undefined {
+    return this.#heap[0];
+  }
+
+  push(event: ScriptedEvent): void {
+    let at = this.#heap.push(event) - 1;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if (!this.#swapIfBefore(at, parent)) return;
+      at = parent;
+    }
+  }
+
+  pop(): void {
+    const last = this.#heap.pop();
+    if (last === undefined || this.#heap.length === 0) return;
+    this.#heap[0] = last;
+    for (let at = 0; ; ) {
+      const left = 2 * at + 1;
+      const child = this.#isBefore(left + 1, left) ? left + 1 : left;
+      if (!this.#swapIfBefore(child, at)) return;
+      at = child;
+    }
+  }
+
+  #swapIfBefore(one: number, other: number): boolean {
+    if (!this.#isBefore(one, other)) return false;
+    const [a, b] = [this.#heap[one], this.#heap[other]];
+    if (a === undefined || b === undefined) return false;
+    this.#heap[one] = b;
+    this.#heap[other] = a;
+    return true;
+  }
+
+  #isBefore(one: number, other: number): boolean {
+    const [a, b] = [this.#heap[one], this.#heap[other]];
+    return a !== undefined && b !== undefined && (a.at < b.at || (a.at === b.at && a.order < b.order));
+  }
+}
 
 /** Everything that can run now has run. */
 function turn(): Promise<void> {

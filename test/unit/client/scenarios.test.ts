@@ -1,0 +1,416 @@
+import { getEventListeners } from "node:events";
+import { status } from "@grpc/grpc-js";
+import { expect, test } from "vitest";
+import { OracleError } from "../../../src/base/errors.ts";
+import type { ClientMetrics, ClientOptions } from "../../../src/client/index.ts";
+import { OracleClient } from "../../../src/client/oracle-client.ts";
+import { type Behaviour, type Conduct, type Reachable, ScriptedWorld } from "../../support/client-world.ts";
+
+const NODES = ["a:1", "b:1", "c:1"];
+const doing = (what: Conduct, more: Partial<Behaviour> = {}): Behaviour => ({ workMs: 1, replyMs: 1, hint: "right", what, ...more });
+const honest = doing({ type: "honest" });
+const silent = doing({ type: "silent", done: true });
+
+function living(
+  options: {
+    readonly script?: readonly Behaviour[];
+    readonly client?: ClientOptions;
+    readonly leader?: string | undefined;
+    readonly nodes?: readonly string[];
+    readonly random?: () => number;
+  } = {},
+) {
+  const nodes = options.nodes ?? NODES;
+  const world = new ScriptedWorld({ nodes, script: options.script ?? [], random: options.random ?? (() => 0.5) });
+  if (!("leader" in options)) world.lead("a:1");
+  else if (options.leader !== undefined) world.lead(options.leader);
+  const client = OracleClient.inWorld(
+    nodes.filter((node) => node !== "d:1"),
+    options.client ?? {},
+    world,
+  );
+  const counts: number[] = [];
+  world.onTimestamps = (count) => counts.push(count);
+  return { world, client, counts };
+}
+
+/** What came of a promise so far. */
+function watched<T>(promise: Promise<T>, world: ScriptedWorld) {
+  const state: { result?: T; error?: unknown; at?: number } = {};
+  promise.then(
+    (result) => Object.assign(state, { result, at: world.now }),
+    (error: unknown) => Object.assign(state, { error, at: world.now }),
+  );
+  return state;
+}
+
+test("callers of one turn share a request; those who come while it is under way share the next", async () => {
+  const { world, client, counts } = living({ nodes: ["a:1"] });
+  const calls = [client.getTs(), client.getTs(), client.getTsRange(3)].map((each) => watched<unknown>(each, world));
+  await world.run(0);
+  calls.push(watched(client.getTs(), world), watched(client.getTs(), world)); // there is no connection yet
+  await world.run(2);
+  calls.push(watched(client.getTs(), world)); // the first request is under way
+  await world.run(100);
+  expect(counts).toEqual([7, 1]);
+  for (const { error, result } of calls) expect({ error, result }).toEqual({ error: undefined, result: expect.anything() });
+});
+
+test("a caller who is answered and asks again, even a few steps later, is in the next request with all the others", async () => {
+  const { world, client, counts } = living({ nodes: ["a:1"] });
+  await primed(client, world);
+  const caller = async (steps: number): Promise<void> => {
+    for (let round = 0; round < 3; round++) {
+      await client.getTs();
+      for (let step = 0; step < steps; step++) await undefined;
+    }
+  };
+  const all = Promise.all([0, 1, 5, 10].map(caller));
+  await world.run(200);
+  await all;
+  expect(counts.slice(1)).toEqual([4, 4, 4]);
+});
+
+test("more than one grant can hold goes in several requests, each caller's block whole", async () => {
+  const { world, client, counts } = living({ nodes: ["a:1"] });
+  const blocks = [200_000, 100_000, 262_144, 1].map((count) => watched(client.getTsRange(count), world));
+  await world.run(500);
+  expect(counts).toEqual([200_000, 100_000, 262_144, 1]);
+  expect(blocks.map(({ result }) => result?.count)).toEqual([200_000, 100_000, 262_144, 1]);
+});
+
+test("more callers than queueMax are refused at once, and the others are served", async () => {
+  const { world, client } = living({ client: { queueMax: 3 } });
+  const waiting = [client.getTs(), client.getTs(), client.getTs()].map((each) => watched(each, world));
+  await expect(client.getTs()).rejects.toThrow("TSO_OVERLOADED: queueMax 3 callers wait for timestamps already");
+  await world.run(100);
+  expect(waiting.map(({ error }) => error)).toEqual([undefined, undefined, undefined]);
+  const after = watched(client.getTs(), world);
+  await world.run(200);
+  expect(after.result, "there is room again").toBeDefined();
+});
+
+test("room is made at once by those who give up, however many they are", async () => {
+  const { world, client } = living({ client: { queueMax: 2 }, script: [silent] });
+  for (let i = 0; i < 3_000; i++) {
+    const controller = new AbortController();
+    const call = client.getTs({ signal: controller.signal });
+    controller.abort("enough");
+    await expect(call).rejects.toBe("enough");
+  }
+  await world.run(10);
+});
+
+test("more calls than callsMax are refused at once, and the others are served", async () => {
+  const { world, client } = living({ client: { callsMax: 2 } });
+  const calls = [client.getSeq("x"), client.getSafeFrontier()].map((each) => watched<unknown>(each, world));
+  await expect(client.getSeq("y")).rejects.toThrow("TSO_OVERLOADED: callsMax 2 calls are under way already");
+  await world.run(100);
+  expect(calls.map(({ error }) => error)).toEqual([undefined, undefined]);
+  const after = watched(client.getSeq("y"), world);
+  await world.run(200);
+  expect(after.result).toBeDefined();
+});
+
+test("10,000 callers of a server that is slow, then silent, then well: each has an answer or an error in time, and the queue its bound", async () => {
+  const slow = doing({ type: "honest" }, { workMs: 1_500 });
+  const { world, client } = living({
+    nodes: ["a:1"],
+    client: { queueMax: 4_000, deadlineMs: 5_000 },
+    script: [slow, slow, silent, silent, silent, silent, slow, ...Array<Behaviour>(200).fill(honest)],
+  });
+  const ends = { answers: 0, late: 0, codes: new Map<string, number>(), perCaller: new Set<number>() };
+  let isOver = false;
+  let nextRound: Promise<void>;
+  const round = (): void => {
+    nextRound = new Promise((resolve) => {
+      world.at(world.now + 400, () => {
+        resolve();
+        if (!isOver) round();
+      });
+    });
+  };
+  round();
+  const caller = async (number: number): Promise<void> => {
+    while (!isOver) {
+      const startedAt = world.now;
+      try {
+        await client.getTs();
+        ends.answers += 1;
+        ends.perCaller.add(number);
+      } catch (error) {
+        const code = error instanceof OracleError ? error.code : String(error);
+        ends.codes.set(code, (ends.codes.get(code) ?? 0) + 1);
+      }
+      if (world.now - startedAt > 5_250) ends.late += 1;
+      await nextRound;
+    }
+  };
+  const all = Promise.all(Array.from({ length: 10_000 }, (_, number) => caller(number)));
+  await world.run(20_000);
+  isOver = true;
+  await world.run(40_000);
+  await all;
+  expect(ends.late).toBe(0);
+  expect([...ends.codes.keys()].toSorted()).toEqual(["TSO_DEADLINE", "TSO_OVERLOADED"]);
+  expect(ends.perCaller.size, "everyone was served in the end").toBe(10_000);
+  expect(world.violations).toEqual([]);
+});
+
+test("an election is ridden out", async () => {
+  const { world, client } = living({ leader: undefined });
+  const calls = [client.getTs(), client.getSeq("x"), client.getSafeFrontier(), client.acquireLease("h")].map((each) => watched<unknown>(each, world));
+  world.at(7_000, () => world.lead("b:1"));
+  await world.run(8_000);
+  expect(calls.map(({ error }) => error)).toEqual([undefined, undefined, undefined, undefined]);
+  for (const { at } of calls) expect(at).toBeGreaterThan(7_000);
+});
+
+test.each([
+  ["no leader", (world: ScriptedWorld) => world.lead(undefined), /TSO_NO_LEADER: no leader within \d+ ms/],
+  ["no node", (world: ScriptedWorld) => reachAll(world, "refused"), /TSO_DEADLINE: no answer within \d+ ms; [abc]:1: scripted/],
+  ["no word", (world: ScriptedWorld) => reachAll(world, "silent"), /TSO_DEADLINE: no answer within \d+ ms/],
+] as const)("with %s until the deadline, that is what callers are told", async (_, trouble, message) => {
+  const { world, client } = living();
+  trouble(world);
+  const calls = [client.getTs({ deadlineMs: 700 }), client.getSeq("x", 1, { deadlineMs: 700 })].map((each) => watched<unknown>(each, world));
+  await world.run(2_000);
+  for (const { error, at } of calls) {
+    expect(String(error)).toMatch(message);
+    expect(error).toMatchObject({ outcome: "not-applied" });
+    expect(at).toBeLessThanOrEqual(950);
+  }
+});
+
+test("three callers in a row who had no time for an answer are enough to look elsewhere; fewer, or an answer between, are not", async () => {
+  const { world, client } = living({ nodes: ["a:1"], script: [silent] });
+  await primed(client, world, honest);
+  const impatient = async (): Promise<boolean> => {
+    const call = watched(client.getTs({ deadlineMs: 30 }), world);
+    await world.run(world.now + 100);
+    expect(call.error).toMatchObject({ code: "TSO_DEADLINE" });
+    return client.cachedLeader !== undefined;
+  };
+  expect([await impatient(), await impatient()]).toEqual([true, true]);
+  await primed(client, world, honest);
+  expect([await impatient(), await impatient(), await impatient()]).toEqual([true, true, false]);
+});
+
+test("a caller who comes after others gave up does not wait for their pause", async () => {
+  const { world, client } = living({ leader: undefined, client: { backoffBaseMs: 50_000 } });
+  const first = watched(client.getTs({ deadlineMs: 100 }), world);
+  await world.run(500);
+  expect(first.error).toMatchObject({ code: "TSO_NO_LEADER" });
+  world.lead("c:1");
+  const second = watched(client.getTs(), world);
+  await world.run(600);
+  expect(second.result, "the pause would have lasted 25 s").toBeDefined();
+});
+
+test("however long there was no leader, one that only hints name is found when it is there", async () => {
+  const { world, client } = living({ nodes: [...NODES, "d:1"], leader: undefined, script: [doing({ type: "honest" }, { hint: "nowhere" })] });
+  world.lead("a:1"); // there is an epoch for hints to name
+  world.lead(undefined);
+  const codes = new Set<unknown>();
+  for (let at = 0; at < 60_000; at += 500) {
+    world.at(at, () => void client.getTs().catch((error: unknown) => codes.add((error as OracleError).code)));
+  }
+  await world.run(60_000);
+  expect([...codes], "while there was none").toEqual(["TSO_NO_LEADER"]);
+  world.heal();
+  world.lead("d:1");
+  const found = watched(client.getTs(), world);
+  await world.run(75_000);
+  expect(found.error).toBeUndefined();
+  expect(client.cachedLeader).toMatchObject({ endpoint: "d:1" });
+});
+
+test("a sequence is not sent when its time is up, and then nothing has happened", async () => {
+  const { world, client } = living({ nodes: ["a:1"] });
+  const call = watched(client.getSeq("x", 1, { deadlineMs: 1 }), world); // connecting takes 1 ms
+  await world.run(500);
+  expect(call.error).toMatchObject({ outcome: "not-applied" });
+  expect(world.blocks.size).toBe(0);
+});
+
+test("a sequence is not begun again with so little time that it would end unknown", async () => {
+  const { world, client } = living({ nodes: ["a:1"], script: [doing({ type: "unsent" }, { workMs: 700 })] });
+  const call = watched(client.getSeq("x", 1, { deadlineMs: 1_000 }), world);
+  await world.run(500_000);
+  expect(call.error).toMatchObject({ code: "TSO_DEADLINE", outcome: "not-applied" });
+  expect(call.at).toBeLessThan(1_000);
+});
+
+test("a sequence follows the leader also where little time is left", async () => {
+  const { world, client } = living();
+  world.lead("c:1");
+  const call = watched(client.getSeq("x", 1, { deadlineMs: 50 }), world);
+  await world.run(500);
+  expect(call.result).toMatchObject({ key: "x", count: 1 });
+});
+
+test("an abort rejects with its reason; with an unknown outcome where the block may be used up", async () => {
+  const { world, client } = living({ script: [silent] });
+  await primed(client, world, honest);
+  const reason = new Error("enough");
+  const abortedAt = async (ms: number) => {
+    const controller = new AbortController();
+    world.at(world.now + ms, () => controller.abort(reason));
+    const { signal } = controller;
+    const calls = [
+      client.getTs({ signal }),
+      client.getSeq("x", 1, { signal }),
+      client.renewLease(1n, { signal }),
+      client.getSafeFrontier({ signal }),
+    ];
+    const states = calls.map((each) => watched<unknown>(each, world));
+    await world.run(world.now + 2_500);
+    return states.map(({ error }) => error);
+  };
+  const unknown = expect.objectContaining({ code: "TSO_OUTCOME_UNKNOWN", cause: reason });
+  expect(await abortedAt(5), "after it was sent").toEqual([reason, unknown, unknown, reason]);
+  reachAll(world, "silent");
+  expect(await abortedAt(5), "while there was no connection").toEqual([reason, reason, reason, reason]);
+  await expect(client.getSeq("x", 1, { signal: AbortSignal.abort(reason) }), "before it began").rejects.toBe(reason);
+  await expect(client.getTs({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+});
+
+test("one signal for many calls has one listener, and none when they have ended", async () => {
+  const { world, client } = living();
+  const { signal } = new AbortController();
+  for (let i = 0; i < 100; i++) void client.getTs({ signal });
+  for (let i = 0; i < 100; i++) void client.getSeq(`${i}`, 1, { signal });
+  expect(getEventListeners(signal, "abort")).toHaveLength(1);
+  await world.run(500);
+  expect(getEventListeners(signal, "abort")).toHaveLength(0);
+});
+
+test("closing ends every call at once, and says what is unknown", async () => {
+  const { world, client } = living({ script: [silent] });
+  await primed(client, world, honest);
+  const calls = [client.getTs(), client.getSeq("x"), client.acquireLease("h"), client.getSafeFrontier()].map((each) => watched<unknown>(each, world));
+  await world.run(world.now + 5);
+  await client.close();
+  await client.close();
+  await world.run(world.now + 1);
+  expect(calls.map(({ error }) => (error as OracleError).code)).toEqual(["TSO_CLOSED", "TSO_OUTCOME_UNKNOWN", "TSO_OUTCOME_UNKNOWN", "TSO_CLOSED"]);
+  for (const call of [client.getTs(), client.getSeq("x"), client.getSafeFrontier(), client.withLease("h", {}, () => 1)]) {
+    await expect(call).rejects.toMatchObject({ code: "TSO_CLOSED" });
+  }
+  expect(client.cachedLeader).toBeDefined();
+  await world.run(world.now + 60_000);
+  expect(client.cachedLeader, "forgotten in time, with nobody to tell").toBeUndefined();
+});
+
+test("who leads can be followed", async () => {
+  const { world, client } = living({ leader: "b:1" });
+  const seen: unknown[] = [];
+  const reading = (async () => {
+    for await (const leader of client.leaderChanges()) seen.push(leader === undefined ? undefined : `${leader.endpoint} ${leader.epoch}`);
+  })();
+  await primed(client, world);
+  world.lead("c:1");
+  await primed(client, world);
+  await client.close();
+  await reading;
+  expect(seen[0]).toBeUndefined();
+  expect(seen).toContain("b:1 1");
+  expect(seen.at(-1)).toBe("c:1 2");
+});
+
+test("metrics tell of redirects, retries, connections and the queue; one that throws is told of once, and hurts nobody", async () => {
+  const told: string[] = [];
+  const metrics: ClientMetrics = {
+    add: (name, amount, labels) => told.push(`${name}${labels === undefined ? "" : `{${labels.reason}}`} ${amount}`),
+    set: (name, value) => told.push(`${name} ${value}`),
+    observe: (name, seconds) => told.push(`${name} ${seconds >= 0}`),
+  };
+  const { world, client } = living({ leader: "c:1", client: { metrics } });
+  await primed(client, world);
+  expect(told).toEqual(
+    expect.arrayContaining([
+      "tsoracle_client_not_leader_total 1",
+      "tsoracle_client_retries_total{not_leader} 1",
+      "tsoracle_client_connect_duration_seconds true",
+      "tsoracle_client_in_flight 1",
+      "tsoracle_client_in_flight 0",
+      "tsoracle_client_queue_depth 0",
+      "tsoracle_client_timestamps_total 1",
+    ]),
+  );
+  const errors: string[] = [];
+  const logger = {
+    debug: () => undefined,
+    info: () => undefined,
+    warn: () => undefined,
+    error: (_: object, message: string) => errors.push(message),
+  };
+  const throwing: ClientMetrics = {
+    add: () => {
+      throw new Error("no disk");
+    },
+    set: () => undefined,
+    observe: () => undefined,
+  };
+  const hurt = living({ leader: "c:1", client: { metrics: throwing, logger } });
+  await primed(hurt.client, hurt.world);
+  expect(errors).toEqual(["the metrics threw, and are not called any more"]);
+});
+
+test("a status that is no end is followed by the next node", async () => {
+  const { world, client } = living({ script: [doing({ type: "status", code: status.INTERNAL, done: false }), honest] });
+  const call = watched(client.getTs(), world);
+  await world.run(100);
+  expect(call.result).toBeDefined();
+});
+
+test("where every node fails, callers are told so, and which", async () => {
+  const { world, client } = living({ script: [doing({ type: "status", code: status.INTERNAL, done: false })] });
+  const calls = [client.getTs(), client.getSafeFrontier(), client.acquireLease("h")].map((each) => watched<unknown>(each, world));
+  await world.run(100);
+  const [ts, frontier, lease] = calls.map(({ error }) => error);
+  expect(String(ts)).toMatch(/^OracleError: TSO_SERVER_ERROR: [abc]:1: scripted \(INTERNAL\)$/);
+  expect(String(frontier)).toMatch(/^OracleError: TSO_SERVER_ERROR: /);
+  expect(lease, "which may have been granted").toMatchObject({ code: "TSO_OUTCOME_UNKNOWN" });
+});
+
+test.each([
+  ["getTsRange of 0", (client: OracleClient) => client.getTsRange(0), "count 0 must be a whole number from 1 to 262144"],
+  ["getTsBatch of too many", (client: OracleClient) => client.getTsBatch(262_145), "count 262145 must be a whole number from 1 to 262144"],
+  ["a deadline of 0", (client: OracleClient) => client.getTs({ deadlineMs: 0 }), "deadlineMs 0 must be a whole number from 1 to 3600000"],
+  ["an empty key", (client: OracleClient) => client.getSeq(""), 'key "" of 0 bytes must have 1 to 1024'],
+  ["a long key", (client: OracleClient) => client.getSeq("é".repeat(513)), "of 1026 bytes must have 1 to 1024"],
+  ["a lone surrogate", (client: OracleClient) => client.getSeq("\ud800"), "has a lone surrogate"],
+  ["a count of a sequence", (client: OracleClient) => client.getSeq("a", 2 ** 32), "count 4294967296 must be a whole number from 1 to 4294967295"],
+  ["an empty batch", (client: OracleClient) => client.getSeqBatch([]), "a batch of 0 keys must have 1 to 1024"],
+  ["a key twice", (client: OracleClient) => client.getSeqBatch(["a", "b", "a"].map((key) => ({ key, count: 1 }))), 'key "a" is in the batch twice'],
+  ["an empty holder", (client: OracleClient) => client.acquireLease(""), "holder of 0 bytes must have 1 to 1024"],
+  ["a ttl of 0", (client: OracleClient) => client.acquireLease("h", { ttlMs: 0 }), "ttlMs 0 must be a whole number from 1 to"],
+  [
+    "a holder epoch below 0",
+    (client: OracleClient) => client.acquireLease("h", { holderEpoch: -1n }),
+    "holderEpoch -1 must be a bigint from 0 to 2^64-1",
+  ],
+  ["a lease id too large", (client: OracleClient) => client.renewLease(2n ** 64n), "lease id 18446744073709551616 must be a bigint from 0 to 2^64-1"],
+] as const)("%s is refused before anything is sent", async (_, ask, message) => {
+  const { world, client } = living();
+  const error: unknown = await ask(client).then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toMatchObject({ code: "TSO_INVALID_ARGUMENT", message: expect.stringContaining(message) });
+  expect(world.asked.size).toBe(0);
+});
+
+function reachAll(world: ScriptedWorld, reachable: Reachable): void {
+  for (const node of NODES) world.reach(node, reachable);
+}
+
+/** Connects, so that what follows leaves at once; with `behaviour` in place of the script's. */
+async function primed(client: OracleClient, world: ScriptedWorld, behaviour?: Behaviour): Promise<void> {
+  const before = behaviour === undefined ? undefined : world.replaceScript([behaviour]);
+  const call = client.getTs();
+  await world.run(world.now + 50);
+  await call;
+  if (before !== undefined) world.replaceScript(before);
+}

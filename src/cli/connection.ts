@@ -1,16 +1,17 @@
-import { type CallOptions, type Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { type CallOptions, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import type { Command } from "commander";
 import { OracleError } from "../base/errors.ts";
-import { NodeServiceClient } from "../gen/tsoracle/node/v1/node.ts";
-import { LeaderHint, TsoServiceClient } from "../gen/tsoracle/v1/tso.ts";
 import { LEADER_HINT_TRAILER } from "../base/leader-hint.ts";
+import { type ClientOptions, OracleClient } from "../client/index.ts";
+import { NodeServiceClient } from "../gen/tsoracle/node/v1/node.ts";
+import { LeaderHint } from "../gen/tsoracle/v1/tso.ts";
 import { option } from "./config.ts";
-import { CliError, EXIT, exitCodeOfStatus } from "./exit-codes.ts";
+import { CliError, EXIT, type ExitCode, exitCodeOfCall, exitCodeOfStatus } from "./exit-codes.ts";
 import { checkPair, readPem } from "./serve.ts";
-import { parseAddress, parseWait } from "./values.ts";
+import { parseAddress, parseDurationBetween } from "./values.ts";
 
 export interface ConnectionFlags {
-  readonly endpoint: string;
+  readonly endpoint: readonly string[];
   readonly timeout: number;
   readonly clientTlsCa?: string;
   readonly clientTlsCert?: string;
@@ -18,18 +19,62 @@ export interface ConnectionFlags {
   readonly json?: boolean;
 }
 
+const DEFAULT_ENDPOINTS: readonly string[] = ["127.0.0.1:50551"];
+
+/** The most that the client waits for one connection, or one answer. */
+const ATTEMPT_MAX_MS = 600_000;
+
 /** The options of every verb that talks to a server. */
 export function withConnection(command: Command): Command {
   return command
-    .addOption(option("--endpoint <host:port>", "the server").argParser(parseAddress).default("127.0.0.1:50551"))
-    .addOption(option("--timeout <time>", "how long it may take").argParser(parseWait).default(5_000, "5s"))
+    .addOption(
+      option("--endpoint <host:port>", "a node, or several of one cluster: again, or with commas")
+        .argParser(parseEndpoints)
+        .default(DEFAULT_ENDPOINTS, DEFAULT_ENDPOINTS.join(",")),
+    )
+    .addOption(option("--timeout <time>", "how long a call may take").argParser(parseDurationBetween("1ms", "1h")).default(5_000, "5s"))
     .addOption(option("--client-tls-ca <file>", "PEM authority of the server's certificate: turns TLS on"))
     .addOption(option("--client-tls-cert <file>", "PEM certificate of this client"))
     .addOption(option("--client-tls-key <file>", "PEM key of that certificate"))
     .option("--json", "print JSON; 64-bit numbers are texts");
 }
 
-/** A method of a generated client, in the form that takes options. */
+function parseEndpoints(text: string, before: readonly string[] | undefined): readonly string[] {
+  const added = text.split(",").map(parseAddress);
+  return before === undefined || before === DEFAULT_ENDPOINTS ? added : [...before, ...added];
+}
+
+/** The node that is asked where it is about that one node. */
+export function firstEndpoint({ endpoint: [first = ""] }: ConnectionFlags): string {
+  return first;
+}
+
+/** Asks the leader, wherever it is. @throws CliError with the exit code for the client's error. */
+export async function withClient<T>(
+  flags: ConnectionFlags,
+  use: (client: OracleClient) => Promise<T>,
+  options: Pick<ClientOptions, "callsMax"> = {},
+): Promise<T> {
+  const { endpoint, timeout } = flags;
+  const tls = await tlsOf(flags);
+  const attemptTimeoutMs = Math.min(ATTEMPT_MAX_MS, Math.ceil(timeout / endpoint.length)); // so that one node that hangs does not use up all the time
+  const client = OracleClient.connect(endpoint, { deadlineMs: timeout, attemptTimeoutMs, tls, ...options });
+  try {
+    return await use(client);
+  } catch (error) {
+    throw error instanceof OracleError ? failureOfCall(error, endpoint) : error;
+  } finally {
+    await client.close();
+  }
+}
+
+function failureOfCall(error: OracleError, endpoints: readonly string[]): CliError {
+  const exitCode = exitCodeOfCall(error);
+  const named = endpoints.some((endpoint) => error.message.includes(endpoint.toLowerCase())) ? "" : ` (endpoint ${endpoints.join(", ")})`;
+  return new CliError(exitCode, `${error.message}${named}${doubtOf(exitCode)}`);
+}
+
+/** A method of the generated client, in the form that takes options. */
 type Method<Request, Response> = (
   request: Request,
   metadata: Metadata,
@@ -37,69 +82,78 @@ type Method<Request, Response> = (
   done: (error: ServiceError | null, response: Response) => void,
 ) => unknown;
 
-export interface Connection {
-  readonly tso: TsoServiceClient;
+interface NodeConnection {
   readonly node: NodeServiceClient;
   /** Asks for something that changes nothing that lasts. @throws CliError with the exit code for the status that came back. */
-  read<Request, Response>(client: Client, method: Method<Request, Response>, request: Request): Promise<Response>;
+  read<Request, Response>(method: Method<Request, Response>, request: Request): Promise<Response>;
   /** Asks for something that lasts: after some failures it may have happened all the same, and the exit code says so. */
-  change<Request, Response>(client: Client, method: Method<Request, Response>, request: Request): Promise<Response>;
+  change<Request, Response>(method: Method<Request, Response>, request: Request): Promise<Response>;
 }
 
-/** Connects first and asks then, so that a server that cannot be reached is never an outcome that is unknown. */
-export async function withConnectionTo<T>(flags: ConnectionFlags, use: (connection: Connection) => Promise<T>): Promise<T> {
-  const { endpoint } = flags;
+/** Asks the first node of the flags. Connects first and asks then, so that a node that cannot be reached is never an outcome that is unknown. */
+export async function withNode<T>(flags: ConnectionFlags, use: (connection: NodeConnection) => Promise<T>): Promise<T> {
+  const endpoint = firstEndpoint(flags);
   const deadline = Date.now() + flags.timeout;
-  const security = await securityOf(flags);
-  const tso = new TsoServiceClient(endpoint, security);
-  const node = new NodeServiceClient(endpoint, security);
+  const tls = await tlsOf(flags);
+  const node = new NodeServiceClient(
+    endpoint,
+    tls === undefined ? credentials.createInsecure() : credentials.createSsl(tls.ca ?? null, tls.key ?? null, tls.cert ?? null),
+  );
   try {
-    await ready(tso, endpoint, deadline);
+    await ready(node, endpoint, deadline);
     const call =
       (changes: boolean) =>
-      <Request, Response>(client: Client, method: Method<Request, Response>, request: Request) =>
+      <Request, Response>(method: Method<Request, Response>, request: Request) =>
         new Promise<Response>((resolve, reject) => {
-          method.call(client, request, new Metadata(), { deadline }, (error, response) => {
+          method.call(node, request, new Metadata(), { deadline }, (error, response) => {
             if (error === null) resolve(response);
-            else reject(failureOf(error, endpoint, changes));
+            else reject(failureOfStatus(error, endpoint, changes));
           });
         });
-    return await use({ tso, node, read: call(false), change: call(true) });
+    return await use({ node, read: call(false), change: call(true) });
   } finally {
-    tso.close();
     node.close();
   }
 }
 
-async function securityOf({ clientTlsCa, clientTlsCert, clientTlsKey }: ConnectionFlags) {
-  if (clientTlsCa === undefined && clientTlsCert === undefined && clientTlsKey === undefined) return credentials.createInsecure();
+interface TlsFiles {
+  readonly ca: Buffer | undefined;
+  readonly cert: Buffer | undefined;
+  readonly key: Buffer | undefined;
+}
+
+async function tlsOf({ clientTlsCa, clientTlsCert, clientTlsKey }: ConnectionFlags): Promise<TlsFiles | undefined> {
+  if (clientTlsCa === undefined && clientTlsCert === undefined && clientTlsKey === undefined) return undefined;
   if ((clientTlsCert === undefined) !== (clientTlsKey === undefined)) {
     throw new OracleError("TSO_INVALID_OPTION", "--client-tls-cert and --client-tls-key go together");
   }
-  const read = async (flag: string, path: string | undefined) => (path === undefined ? null : await readPem(flag, path));
+  const read = async (flag: string, path: string | undefined) => (path === undefined ? undefined : await readPem(flag, path));
   const [ca, key, cert] = await Promise.all([
     read("--client-tls-ca", clientTlsCa),
     read("--client-tls-key", clientTlsKey),
     read("--client-tls-cert", clientTlsCert),
   ]);
-  if (key !== null && cert !== null) checkPair(`--client-tls-cert ${clientTlsCert}, --client-tls-key ${clientTlsKey}`, { cert, key });
+  if (key !== undefined && cert !== undefined) checkPair(`--client-tls-cert ${clientTlsCert}, --client-tls-key ${clientTlsKey}`, { cert, key });
   process.noDeprecation = true; // grpc-js names an address as the server it goes to, and Node would warn whoever runs a verb of it
-  return credentials.createSsl(ca, key, cert);
+  return { ca, cert, key };
 }
 
-function ready(client: Client, endpoint: string, deadline: number): Promise<void> {
+function ready(node: NodeServiceClient, endpoint: string, deadline: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    client.waitForReady(deadline, (error) => {
+    node.waitForReady(deadline, (error) => {
       if (error === undefined) resolve();
       else reject(new CliError(EXIT.notApplied, `no connection to ${endpoint}: is a server there? Nothing was asked for`));
     });
   });
 }
 
-function failureOf(error: ServiceError, endpoint: string, changes: boolean): CliError {
+function failureOfStatus(error: ServiceError, endpoint: string, changes: boolean): CliError {
   const exitCode = exitCodeOfStatus(error.code, changes);
-  const outcome = exitCode === EXIT.unknown ? ": it may have happened, or may still" : "";
-  return new CliError(exitCode, `${endpoint}: ${error.details} (${status[error.code]})${leaderOf(error)}${outcome}`);
+  return new CliError(exitCode, `${endpoint}: ${error.details} (${status[error.code]})${leaderOf(error)}${doubtOf(exitCode)}`);
+}
+
+function doubtOf(exitCode: ExitCode): string {
+  return exitCode === EXIT.unknown ? ": it may have happened, or may still" : "";
 }
 
 function leaderOf(error: ServiceError): string {

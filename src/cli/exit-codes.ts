@@ -34,7 +34,17 @@ export function usageError(message: string): CliError {
 /** The code for anything that was thrown. */
 export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof CliError) return error.exitCode;
-  return error instanceof OracleError && (error.code === "TSO_INVALID_OPTION" || error.code === "TSO_INVALID_ARGUMENT") ? EXIT.usage : EXIT.failed;
+  return error instanceof OracleError && isUsage(error) ? EXIT.usage : EXIT.failed;
+}
+
+/** The code for an error of the client. */
+export function exitCodeOfCall(error: OracleError): ExitCode {
+  if (isUsage(error)) return EXIT.usage;
+  return error.outcome === "unknown" ? EXIT.unknown : EXIT.notApplied;
+}
+
+function isUsage({ code }: OracleError): boolean {
+  return code === "TSO_INVALID_OPTION" || code === "TSO_INVALID_ARGUMENT";
 }
 
 /** Definite even after a request was sent: the server looked at it and did nothing. */
@@ -48,7 +58,7 @@ const DEFINITE: ReadonlySet<status> = new Set([
   status.PERMISSION_DENIED,
 ]);
 
-/** The code for a status that came back. `changes`: whether the call changes anything that lasts. */
+/** The code for a status that came back where no client stood between. `changes`: whether the call changes anything that lasts. */
 export function exitCodeOfStatus(code: status, changes: boolean): ExitCode {
   if (code === status.INVALID_ARGUMENT) return EXIT.usage;
   return changes && !DEFINITE.has(code) ? EXIT.unknown : EXIT.notApplied;

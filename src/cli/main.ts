@@ -2,6 +2,7 @@
 import { Command, CommanderError } from "commander";
 import { messageOf } from "../base/errors.ts";
 import { VERSION } from "../base/version.ts";
+import { addBench } from "./bench.ts";
 import { checkEnvironment, suggestion } from "./config.ts";
 import { EXIT, exitCodeOf, usageError } from "./exit-codes.ts";
 import { addInit, addServe } from "./serve.ts";
@@ -35,6 +36,7 @@ function createProgram(): Command {
   addServe(program);
   addInit(program);
   addVerbs(program);
+  addBench(program);
   for (const each of allOf(program)) each.exitOverride().showHelpAfterError("(add --help for what there is)");
   return program;
 }

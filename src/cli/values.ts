@@ -12,6 +12,11 @@ export function parseDuration(text: string): number {
   return Number(digits) * (UNIT_MS[unit] ?? 1);
 }
 
+/** As `parseDuration` reads it. */
+export function formatDuration(ms: number): string {
+  return ms % 1_000 === 0 ? `${ms / 1_000}s` : `${ms}ms`;
+}
+
 /** A duration from one to another, both as they would be written. */
 export function parseDurationBetween(from: string, through: string): (text: string) => number {
   const [fromMs, throughMs] = [parseDuration(from), parseDuration(through)];

@@ -1,13 +1,11 @@
-/** The verbs that ask a server. What they print is for scripts: plain values line by line, or JSON. */
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
+/** The verbs that ask a server: for what it grants, the leader, through the client; for what a node says of itself, that node. */
 import { type Command, Option } from "commander";
-import { isErrno } from "../disk/disk.ts";
+import { EPOCH_ZERO, epochParts } from "../base/epoch.ts";
+import type { LeaseGrant } from "../client/index.ts";
 import { StatusResponse_Role } from "../gen/tsoracle/node/v1/node.ts";
-import type { EpochWire } from "../gen/tsoracle/v1/tso.ts";
-import { GRANT_COUNT_MAX, logicalOf, packTimestamp, physicalMsOf, timestamp } from "../oracle/rules/timestamp.ts";
-import { type ConnectionFlags, withConnection, withConnectionTo } from "./connection.ts";
-import { CliError, EXIT } from "./exit-codes.ts";
+import { GRANT_COUNT_MAX, logicalOf, physicalMsOf, timestamp } from "../oracle/rules/timestamp.ts";
+import { type ConnectionFlags, firstEndpoint, withClient, withConnection, withNode } from "./connection.ts";
+import { bigintAsText, print } from "./print.ts";
 import { parseDuration, parseU64, parseWhole } from "./values.ts";
 
 const LIST_PAGE = 1_000;
@@ -24,17 +22,13 @@ function addTimestamps(program: Command): void {
     .description("take timestamps: strictly increasing, unique")
     .addOption(new Option("-n, --count <n>", "how many").argParser(parseWhole(1, 10_000_000)).default(1))
     .action(async (flags: ConnectionFlags & { readonly count: number }) => {
-      await withConnectionTo(flags, async ({ tso, read }) => {
+      await withClient(flags, async (client) => {
         const timestamps: bigint[] = [];
-        let epoch: EpochWire = { hi: 0n, lo: 0n };
         while (timestamps.length < flags.count) {
-          const count = Math.min(flags.count - timestamps.length, GRANT_COUNT_MAX);
-          const grant = await read(tso, tso.getTs, { count });
-          const first = packTimestamp({ physicalMs: Number(grant.physicalMs), logical: grant.logicalStart });
-          for (let i = 0; i < grant.count; i++) timestamps.push(first + BigInt(i));
-          epoch = { hi: grant.epochHi, lo: grant.epochLo };
+          const { first, count } = await client.getTsRange(Math.min(flags.count - timestamps.length, GRANT_COUNT_MAX));
+          for (const value of valuesOf(first, count)) timestamps.push(value);
         }
-        await print(flags, { timestamps, epoch }, timestamps);
+        await print(flags, { timestamps, epoch: epochParts(client.epoch ?? EPOCH_ZERO) }, timestamps);
       });
     });
   program
@@ -62,17 +56,17 @@ function addSequences(program: Command): void {
     .argument(...key)
     .addOption(new Option("-n, --count <n>", "how many values").argParser(parseWhole(1, 0xffff_ffff)).default(1))
     .action(async (name: string, flags: ConnectionFlags & { readonly count: number }) => {
-      await withConnectionTo(flags, async ({ tso, change }) => {
-        const block = await change(tso, tso.getSeq, { key: name, count: flags.count });
-        await print(flags, { ...block }, valuesOf(block.start, block.count));
+      await withClient(flags, async (client) => {
+        const { key, start, count, epoch } = await client.getSeq(name, flags.count);
+        await print(flags, { key, start, count, epoch: epochParts(epoch) }, valuesOf(start, count));
       });
     });
   withConnection(seq.command("peek"))
     .description("what the sequence gives next, without taking it")
     .argument(...key)
     .action(async (name: string, flags: ConnectionFlags) => {
-      await withConnectionTo(flags, async ({ node, read }) => {
-        const { sequence } = await read(node, node.peekSeq, { key: name });
+      await withNode(flags, async ({ node, read }) => {
+        const { sequence } = await read(node.peekSeq, { key: name });
         await print(flags, { ...sequence }, [sequence?.next]);
       });
     });
@@ -81,8 +75,8 @@ function addSequences(program: Command): void {
     .argument(...key)
     .addOption(new Option("--first <n>", "the first value").argParser(parseU64).makeOptionMandatory())
     .action(async (name: string, flags: ConnectionFlags & { readonly first: bigint }) => {
-      await withConnectionTo(flags, async ({ node, change }) => {
-        const { sequence } = await change(node, node.initSeq, { key: name, first: flags.first });
+      await withNode(flags, async ({ node, change }) => {
+        const { sequence } = await change(node.initSeq, { key: name, first: flags.first });
         await print(flags, { ...sequence }, [sequence?.next]);
       });
     });
@@ -91,12 +85,12 @@ function addSequences(program: Command): void {
     .addOption(new Option("--limit <n>", "at most this many").argParser(parseWhole(1, 1_000_000)))
     .option("--after <key>", "begin behind this key", "")
     .action(async (flags: ConnectionFlags & { readonly limit?: number; readonly after: string }) => {
-      await withConnectionTo(flags, async ({ node, read }) => {
+      await withNode(flags, async ({ node, read }) => {
         const sequences: { readonly key: string; readonly first: bigint; readonly next: bigint }[] = [];
         let pageToken = flags.after;
         for (let left = flags.limit ?? Number.POSITIVE_INFINITY; left > 0; left = (flags.limit ?? Number.POSITIVE_INFINITY) - sequences.length) {
           const request = { pageSize: Math.min(left, LIST_PAGE), pageToken };
-          const page = await read(node, node.listSeqs, request);
+          const page = await read(node.listSeqs, request);
           sequences.push(...page.sequences);
           pageToken = page.nextPageToken;
           if (pageToken === "") break;
@@ -119,52 +113,55 @@ function addLeases(program: Command): void {
     .addOption(new Option("--holder-epoch <n>", "a higher one takes over from a lower").argParser(parseU64).default(0n, "0"))
     .addOption(new Option("--ttl <time>", "how long it holds without renewal").argParser(parseDuration).default(10_000, "10s"))
     .action(async (holder: string, flags: ConnectionFlags & { readonly holderEpoch: bigint; readonly ttl: number }) => {
-      await withConnectionTo(flags, async ({ tso, change }) => {
-        const request = { holder: Buffer.from(holder), holderEpoch: flags.holderEpoch, ttlMs: BigInt(flags.ttl) };
-        const granted = await change(tso, tso.acquireLease, request);
-        await print(flags, { ...granted }, [
-          `lease id     ${granted.leaseId}`,
-          `upper bound  ${granted.tsUpperBound} ms`,
-          `expires at   ${granted.expiresAtMs} ms`,
-        ]);
+      await withClient(flags, async (client) => {
+        const granted = await client.acquireLease(holder, { holderEpoch: flags.holderEpoch, ttlMs: flags.ttl });
+        await print(flags, { leaseId: granted.id, ...wireOf(granted) }, [`lease id     ${granted.id}`, ...boundsOf(granted)]);
       });
     });
   withConnection(lease.command("renew"))
     .description("give a lease its time again")
     .argument(...id)
     .action(async (leaseId: bigint, flags: ConnectionFlags) => {
-      await withConnectionTo(flags, async ({ tso, change }) => {
-        const renewed = await change(tso, tso.renewLease, { leaseId });
-        await print(flags, { ...renewed }, [`upper bound  ${renewed.tsUpperBound} ms`, `expires at   ${renewed.expiresAtMs} ms`]);
+      await withClient(flags, async (client) => {
+        const renewed = await client.renewLease(leaseId);
+        await print(flags, wireOf(renewed), boundsOf(renewed));
       });
     });
   withConnection(lease.command("release"))
     .description("end a lease at once; an unknown one is no error")
     .argument(...id)
     .action(async (leaseId: bigint, flags: ConnectionFlags) => {
-      await withConnectionTo(flags, async ({ tso, change }) => {
-        await change(tso, tso.releaseLease, { leaseId });
+      await withClient(flags, async (client) => {
+        await client.releaseLease(leaseId);
         await print(flags, { released: leaseId }, [`released ${leaseId}`]);
       });
     });
+}
+
+function boundsOf({ upperBoundMs, expiresAtMs }: LeaseGrant): readonly string[] {
+  return [`upper bound  ${upperBoundMs} ms`, `expires at   ${expiresAtMs} ms`];
+}
+
+/** As the wire names them, 64-bit numbers and all. */
+function wireOf({ upperBoundMs, expiresAtMs, epoch }: LeaseGrant): object {
+  return { tsUpperBound: BigInt(upperBoundMs), expiresAtMs: BigInt(expiresAtMs), epoch: epochParts(epoch) };
 }
 
 function addStatus(program: Command): void {
   withConnection(program.command("frontier"))
     .description("the lowest bound that any live lease, or the window, is held to, in physical ms")
     .action(async (flags: ConnectionFlags) => {
-      await withConnectionTo(flags, async ({ tso, read }) => {
-        const { frontierPhysicalMs, epochHi, epochLo } = await read(tso, tso.getSafeFrontier, {});
-        if (epochHi === 0n && epochLo === 0n) throw new CliError(EXIT.notApplied, `${flags.endpoint} does not serve now, so it knows no frontier`);
-        await print(flags, { frontierPhysicalMs, epoch: { hi: epochHi, lo: epochLo } }, [frontierPhysicalMs]);
+      await withClient(flags, async (client) => {
+        const { physicalMs, epoch } = await client.getSafeFrontier();
+        await print(flags, { frontierPhysicalMs: BigInt(physicalMs), epoch: epochParts(epoch) }, [physicalMs]);
       });
     });
   withConnection(program.command("status"))
     .description("what a node says of itself")
     .action(async (flags: ConnectionFlags) => {
-      await withConnectionTo(flags, async ({ node, read }) => {
-        const { role, ...rest } = await read(node, node.status, {});
-        const status = { endpoint: flags.endpoint, role: ROLE_NAMES[role] ?? "unknown", ...rest };
+      await withNode(flags, async ({ node, read }) => {
+        const { role, ...rest } = await read(node.status, {});
+        const status = { endpoint: firstEndpoint(flags), role: ROLE_NAMES[role] ?? "unknown", ...rest };
         await print(
           flags,
           status,
@@ -186,30 +183,4 @@ function* valuesOf(start: bigint, count: number): Iterable<bigint> {
 function shown(value: unknown): string {
   if (value === undefined || value === "") return "-";
   return typeof value === "object" ? JSON.stringify(value, bigintAsText) : String(value);
-}
-
-/** Written in chunks, so that a long answer neither fills the memory nor is cut off; a reader that has seen enough (`| head`) is no error. */
-async function print({ json }: { readonly json?: boolean | undefined }, value: object, lines: Iterable<unknown>): Promise<void> {
-  const text = json === true ? [JSON.stringify(value, bigintAsText)] : lines;
-  await pipeline(Readable.from(chunksOf(text)), process.stdout, { end: false }).catch((error: unknown) => {
-    if (!isErrno(error, "EPIPE")) throw error;
-  });
-}
-
-const CHUNK_LINES = 4_096;
-
-function* chunksOf(lines: Iterable<unknown>): Iterable<string> {
-  let chunk: string[] = [];
-  for (const line of lines) {
-    chunk.push(`${line}\n`);
-    if (chunk.length < CHUNK_LINES) continue;
-    yield chunk.join("");
-    chunk = [];
-  }
-  yield chunk.join("");
-}
-
-/** JSON has no 64-bit numbers: a reader would round them. */
-function bigintAsText(_: string, value: unknown): unknown {
-  return typeof value === "bigint" ? String(value) : value;
 }

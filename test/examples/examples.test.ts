@@ -3,6 +3,8 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
+import { memoryDriver } from "../../src/oracle/drivers/memory.ts";
+import { OracleServer } from "../../src/server/index.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -11,6 +13,30 @@ async function output(name: string): Promise<string> {
   const { stdout } = await promisify(execFile)(process.execPath, ["--import", "tsx", `examples/${name}.ts`], { cwd: root });
   return stdout;
 }
+
+/** The block of the README that begins with `first`, as a stranger would paste it. */
+async function readmeBlock(first: string): Promise<string> {
+  const blocks = (await readFile(`${root}README.md`, "utf8")).matchAll(/```ts\n([\s\S]*?)```/g);
+  const [block] = [...blocks].map(([, text = ""]) => text).filter((text) => text.startsWith(first));
+  if (block === undefined) throw new Error(`the README has no block that begins with ${first}`);
+  return block;
+}
+
+test("the README's client does what it says, in 10 lines", async () => {
+  const block = await readmeBlock("import { OracleClient");
+  expect(block.split("\n").filter((line) => line !== "").length).toBeLessThanOrEqual(10);
+  const driver = memoryDriver();
+  const server = await OracleServer.start({ driver, listen: "127.0.0.1:0", heartbeatMs: 0 });
+  try {
+    const program = block.replace("127.0.0.1:50551", server.address ?? "");
+    expect(program).not.toBe(block);
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", program], { cwd: root });
+    expect(stdout).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z: invoices 0 to 2 are mine\nmay stamp records up to \d+ ms\n$/);
+  } finally {
+    await server.close();
+    await driver.close();
+  }
+});
 
 describe("each example runs, and prints what it is there to show", () => {
   test("embedded-server: a restart loses nothing", async () => {

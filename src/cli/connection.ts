@@ -21,9 +21,6 @@ export interface ConnectionFlags {
 
 const DEFAULT_ENDPOINTS: readonly string[] = ["127.0.0.1:50551"];
 
-/** The most that the client waits for one connection, or one answer. */
-const ATTEMPT_MAX_MS = 600_000;
-
 /** The options of every verb that talks to a server. */
 export function withConnection(command: Command): Command {
   return command
@@ -57,8 +54,7 @@ export async function withClient<T>(
 ): Promise<T> {
   const { endpoint, timeout } = flags;
   const tls = await tlsOf(flags);
-  const attemptTimeoutMs = Math.min(ATTEMPT_MAX_MS, Math.ceil(timeout / endpoint.length)); // so that one node that hangs does not use up all the time
-  const client = OracleClient.connect(endpoint, { deadlineMs: timeout, attemptTimeoutMs, tls, ...options });
+  const client = OracleClient.connect(endpoint, { deadlineMs: timeout, tls, ...options });
   try {
     return await use(client);
   } catch (error) {

@@ -1,11 +1,12 @@
 /** What verbs print is for scripts: plain values line by line, or JSON. */
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { Timestamps } from "../client/index.ts";
 import { isErrno } from "../disk/disk.ts";
 
 /** Written in chunks, so that a long answer neither fills the memory nor is cut off; a reader that has seen enough (`| head`) is no error. */
 export async function print({ json }: { readonly json?: boolean | undefined }, value: object, lines: Iterable<unknown>): Promise<void> {
-  const text = json === true ? [JSON.stringify(value, bigintAsText)] : lines;
+  const text = json === true ? [JSON.stringify(value, Timestamps.bigintsAsText)] : lines;
   await pipeline(Readable.from(chunksOf(text)), process.stdout, { end: false }).catch((error: unknown) => {
     if (!isErrno(error, "EPIPE")) throw error;
   });
@@ -22,9 +23,4 @@ function* chunksOf(lines: Iterable<unknown>): Iterable<string> {
     chunk = [];
   }
   yield chunk.join("");
-}
-
-/** JSON has no 64-bit numbers: a reader would round them. */
-export function bigintAsText(_: string, value: unknown): unknown {
-  return typeof value === "bigint" ? String(value) : value;
 }

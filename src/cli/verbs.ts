@@ -1,11 +1,11 @@
 /** The verbs that ask a server: for what it grants, the leader, through the client; for what a node says of itself, that node. */
 import { type Command, Option } from "commander";
-import { EPOCH_ZERO, epochParts } from "../base/epoch.ts";
-import type { LeaseGrant } from "../client/index.ts";
+import { EPOCH_ZERO, type Epoch, epochParts } from "../base/epoch.ts";
+import { type LeaseGrant, Timestamps } from "../client/index.ts";
 import { StatusResponse_Role } from "../gen/tsoracle/node/v1/node.ts";
 import { GRANT_COUNT_MAX, logicalOf, physicalMsOf, timestamp } from "../oracle/rules/timestamp.ts";
 import { type ConnectionFlags, firstEndpoint, withClient, withConnection, withNode } from "./connection.ts";
-import { bigintAsText, print } from "./print.ts";
+import { print } from "./print.ts";
 import { parseDuration, parseU64, parseWhole } from "./values.ts";
 
 const LIST_PAGE = 1_000;
@@ -24,11 +24,13 @@ function addTimestamps(program: Command): void {
     .action(async (flags: ConnectionFlags & { readonly count: number }) => {
       await withClient(flags, async (client) => {
         const timestamps: bigint[] = [];
+        let epoch: Epoch = EPOCH_ZERO;
         while (timestamps.length < flags.count) {
-          const { first, count } = await client.getTsRange(Math.min(flags.count - timestamps.length, GRANT_COUNT_MAX));
-          for (const value of valuesOf(first, count)) timestamps.push(value);
+          const range = await client.getTsRange(Math.min(flags.count - timestamps.length, GRANT_COUNT_MAX));
+          for (const value of valuesOf(range.first, range.count)) timestamps.push(value);
+          epoch = range.epoch;
         }
-        await print(flags, { timestamps, epoch: epochParts(client.epoch ?? EPOCH_ZERO) }, timestamps);
+        await print(flags, { timestamps, epoch: epochParts(epoch) }, timestamps);
       });
     });
   program
@@ -182,5 +184,5 @@ function* valuesOf(start: bigint, count: number): Iterable<bigint> {
 
 function shown(value: unknown): string {
   if (value === undefined || value === "") return "-";
-  return typeof value === "object" ? JSON.stringify(value, bigintAsText) : String(value);
+  return typeof value === "object" ? JSON.stringify(value, Timestamps.bigintsAsText) : String(value);
 }

@@ -2,6 +2,7 @@ import type { Endpoint } from "./endpoint.ts";
 import type { ClientMetrics } from "./metrics.ts";
 import type { ClientTimers } from "./timers.ts";
 import type { Cancel, CancelReason, LossReason, Messages, Method, Reply, Transport } from "./transport.ts";
+import { REPEATS } from "./verdict.ts";
 
 export interface Attempt<T> {
   /** Never rejects. */
@@ -15,7 +16,7 @@ export interface AttemptContext {
   readonly transport: Transport;
   readonly timers: ClientTimers;
   readonly metrics: ClientMetrics;
-  /** How long a connection may take, and then how long an answer may. */
+  /** How long a connection may take, and then how long an answer may; one that cannot be asked for again is waited for until its call expires. */
   readonly timeoutMs: number;
 }
 
@@ -52,7 +53,7 @@ class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"
       this.#settle = resolve;
     });
     const send = (): void => {
-      if (!this.#limit("no answer")) return;
+      if (!this.#limit("no answer", REPEATS[method] === "once" ? Number.POSITIVE_INFINITY : context.timeoutMs)) return;
       this.#sent = true;
       this.#cancel = context.transport.send(endpoint, method, request(), (reply) => this.#end(reply));
     };
@@ -65,9 +66,9 @@ class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"
   }
 
   #connect(endpoint: Endpoint, send: () => void): void {
-    const { transport, timers, metrics } = this.#context;
+    const { transport, timers, metrics, timeoutMs } = this.#context;
     const began = timers.now();
-    if (!this.#limit("no connection")) return;
+    if (!this.#limit("no connection", timeoutMs)) return;
     this.#cancel = transport.connect(endpoint, (connected) => {
       if (this.#settle === undefined) return;
       metrics.observe("tsoracle_client_connect_duration_seconds", (timers.now() - began) / 1000);
@@ -78,9 +79,9 @@ class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"
   }
 
   /** Allows the next step the time that is left, and returns whether there is any. */
-  #limit(what: string): boolean {
-    const { timers, timeoutMs } = this.#context;
-    const ms = Math.min(timeoutMs, this.#expiresAt - timers.now());
+  #limit(what: string, longestMs: number): boolean {
+    const { timers } = this.#context;
+    const ms = Math.min(longestMs, this.#expiresAt - timers.now());
     if (ms <= 0) {
       this.#end({ type: "lost", sent: false, reason: "deadline_exceeded", details: `${what}: no time was left` });
       return false;

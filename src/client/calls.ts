@@ -8,7 +8,7 @@ import type { LeaderCache } from "./leader-cache.ts";
 import type { CallLimits } from "./limits.ts";
 import type { Search } from "./search.ts";
 import type { CancelReason, Messages, Method } from "./transport.ts";
-import { judge, REPEATS, type Verdict } from "./verdict.ts";
+import { judge, REPEATS, unknownBlock, type Verdict } from "./verdict.ts";
 
 export interface CallsContext extends AttemptContext {
   readonly aborts: Aborts;
@@ -112,6 +112,7 @@ class Call {
         await this.#betweenPasses();
         continue;
       }
+      if (this.#leftMs() <= 0) throw this.#failure(this.#search.timeUp(this.#limits.deadlineMs));
       if (attempts > 0 && !this.#hasTimeForAnother()) throw this.#search.timeUp(this.#limits.deadlineMs - this.#leftMs());
       attempts += 1;
       const running = attempt(this.#context, endpoint, method, () => request, this.#expiresAt);
@@ -119,7 +120,7 @@ class Call {
       const reply = await running.reply;
       this.#attempt = undefined;
       if (reply.type !== "answer") {
-        this.#onVerdict(endpoint, judge(method, reply));
+        this.#onVerdict(endpoint, judge(method, endpoint, reply));
         continue;
       }
       const reading = read(reply.value);
@@ -131,8 +132,7 @@ class Call {
   #accepts<T>(endpoint: Endpoint, reading: Reading<T>): reading is Extract<Reading<T>, { type: "value" }> {
     const { leaders, timers, metrics } = this.#context;
     if (reading.type === "malformed") {
-      const detail = `${endpoint}: ${reading.detail}`;
-      if (REPEATS[this.#method] === "once") throw new OracleError("TSO_OUTCOME_UNKNOWN", `the block may be used up: ${detail}`);
+      if (REPEATS[this.#method] === "once") throw unknownBlock(endpoint, reading.detail);
       this.#onVerdict(endpoint, { type: "failed", detail: reading.detail, changed: REPEATS[this.#method] !== "read" });
       return false;
     }
@@ -152,7 +152,8 @@ class Call {
     const { timers, metrics } = this.#context;
     switch (verdict.type) {
       case "final":
-        if (this.#stopped !== undefined && verdict.error.outcome === "unknown") throw givenUp(this.#method, this.#stopped());
+        if (this.#stopped !== undefined && verdict.error.outcome === "unknown")
+          throw unknownBlock(endpoint, "given up after it was sent", { cause: this.#stopped() });
         // An earlier request may have been done all the same, but for what is said of the lease itself: it is over, whatever was done to it.
         throw isOver(verdict.error) ? verdict.error : this.#failure(verdict.error);
       case "not-leader":
@@ -182,7 +183,7 @@ class Call {
   /** What may be done only once is not begun again with so little time that it would end unknown for want of it. */
   #hasTimeForAnother(): boolean {
     if (REPEATS[this.#method] !== "once") return true;
-    return this.#leftMs() >= Math.min(this.#context.timeoutMs, this.#limits.deadlineMs / 2);
+    return this.#leftMs() >= Math.min(this.#context.timeoutMs, this.#limits.deadlineMs / 5);
   }
 
   #leftMs(): number {
@@ -205,8 +206,4 @@ class Call {
 
 function isOver({ code }: OracleError): boolean {
   return code === "TSO_LEASE_LOST" || code === "TSO_FENCED";
-}
-
-function givenUp(method: Method, cause: unknown): OracleError {
-  return new OracleError("TSO_OUTCOME_UNKNOWN", `${method} was given up after it was sent: the block may be used up`, { cause });
 }

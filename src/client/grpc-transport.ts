@@ -1,5 +1,5 @@
 /** The real network: one channel an endpoint, kept for as long as the client lives. */
-import { Client, type ClientOptions, type ClientUnaryCall, connectivityState, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { Client, type ClientOptions, connectivityState, credentials, Metadata, type StatusObject, status } from "@grpc/grpc-js";
 import { encodeUtf8 } from "../base/bytes.ts";
 import { messageOf, OracleError } from "../base/errors.ts";
 import { LEADER_HINT_TRAILER } from "../base/leader-hint.ts";
@@ -72,16 +72,16 @@ export class GrpcTransport implements Transport {
     done: (reply: Reply<Messages[M]["response"]>) => void,
   ): Cancel {
     const channel = this.#channel(endpoint);
-    // Dropped when the call is over or given up: grpc-js keeps the callback for as long as it keeps the call.
+    // Dropped when there is a reply or none is wanted: grpc-js keeps the callback for as long as it keeps the call.
     let settle: typeof done | undefined = done;
-    const call = start(channel.client, method, request, (reply) => {
+    const cancel = start(channel.client, method, request, (reply) => {
       const settled = settle;
       settle = undefined;
       settled?.(reply);
     });
     return (why) => {
       settle = undefined;
-      call.cancel();
+      cancel();
       // An answer that never comes may be a connection that is no more: the next call shall have a new one. Calls on the old one go on.
       if (why === "timeout") this.#drop(endpoint, channel);
     };
@@ -112,18 +112,44 @@ export class GrpcTransport implements Transport {
   }
 }
 
+/**
+ * Starts a unary call on the channel itself: without the emitter, the stack trace and the interceptors that a grpc-js client makes for each call, which
+ * cost a fifth of one. Returns how to cancel it; `done` may be called all the same then.
+ */
 function start<M extends Method>(
   client: Client,
   method: M,
   request: Messages[M]["request"],
   done: (reply: Reply<Messages[M]["response"]>) => void,
-): ClientUnaryCall {
+): () => void {
   const { path, requestSerialize, responseDeserialize }: UnaryMethod<M> = METHODS[method];
-  return client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, new Metadata(), {}, (error, response) => {
-    if (error !== null) done(replyOf(error));
-    else if (response === undefined) done({ type: "lost", sent: true, reason: "decode_error", details: "an answer without a message" });
-    else done({ type: "answer", value: response });
+  const call = client.getChannel().createCall(path, Number.POSITIVE_INFINITY, undefined, null, undefined);
+  const unreadable = (details: string): void => done({ type: "lost", sent: true, reason: "decode_error", details });
+  let bytes: Buffer | undefined;
+  call.start(new Metadata(), {
+    onReceiveMetadata: () => undefined,
+    onReceiveMessage: (message: Buffer | null) => {
+      if (message === null) return;
+      if (bytes !== undefined) unreadable("an answer with two messages");
+      bytes = message;
+      call.startRead(); // there is no second message; if there is, it would hold the status back
+    },
+    onReceiveStatus: (ended) => {
+      if (ended.code !== status.OK) return done(replyOf(ended));
+      if (bytes === undefined) return unreadable("an answer without a message");
+      let value: Messages[M]["response"];
+      try {
+        value = responseDeserialize(bytes);
+      } catch (error) {
+        return unreadable(`an answer that cannot be read: ${messageOf(error)}`); // the reader throws plain errors for bytes that are no message
+      }
+      done({ type: "answer", value });
+    },
   });
+  call.startRead();
+  call.sendMessageWithContext({}, requestSerialize(request));
+  call.halfClose();
+  return () => call.cancelWithStatus(status.CANCELLED, "given up");
 }
 
 /** A connection, or the attempt at one. */
@@ -187,9 +213,9 @@ const METHODS: { readonly [M in Method]: UnaryMethod<M> } = TsoServiceService;
 const UNSENT = /^(No connection established|Name resolution failed|Channel closed before call started)/;
 
 /** Made on this side, after an answer had begun or may have: grpc-js gives them codes that a server uses to say that it did nothing. */
-const LOCAL = /^(Received |Bandwidth exhausted|No message received|Too many responses received)/;
+const LOCAL = /^(Received |Bandwidth exhausted)/;
 
-function replyOf({ code, details, metadata }: ServiceError): Extract<Reply<never>, { type: "status" | "lost" }> {
+function replyOf({ code, details, metadata }: StatusObject): Extract<Reply<never>, { type: "status" | "lost" }> {
   if (code === status.UNAVAILABLE && UNSENT.test(details)) {
     return { type: "lost", sent: false, reason: "connect_failure", details: details.replace(/\. Resolution note: $/, "") };
   }

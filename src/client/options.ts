@@ -17,7 +17,10 @@ export interface ClientTls {
 export interface ClientOptions {
   /** How long a call may take, all its attempts together, ms, 1 to 3600000. Each call may say otherwise. @defaultValue 10000 */
   readonly deadlineMs?: number | undefined;
-  /** How long one connection may take, and then one answer, ms, 1 to 600000. @defaultValue 2000 */
+  /**
+   * How long one connection may take, and then one answer, before another node is asked, ms, 1 to 600000. The answer to a sequence's request is waited for
+   * until the deadline: it cannot be asked for again. @defaultValue 2000
+   */
   readonly attemptTimeoutMs?: number | undefined;
   /** The wait after a search of all endpoints that found no leader is drawn from 0 to this, doubled each time, ms, 1 to 60000. @defaultValue 50 */
   readonly backoffBaseMs?: number | undefined;

@@ -2,7 +2,7 @@
  * Callers that want timestamps, and the one request that is under way for them. All who wait when a request leaves are in it; whoever comes later waits for
  * the next. So a timestamp was always allocated after its caller asked, and what nobody took is never kept for anyone else.
  */
-import { epochFromParts } from "../base/epoch.ts";
+import { type Epoch, epochFromParts } from "../base/epoch.ts";
 import { OracleError } from "../base/errors.ts";
 import type { GetTsRequest, GetTsResponse } from "../gen/tsoracle/v1/tso.ts";
 import { GRANT_COUNT_MAX, PHYSICAL_MS_MAX, packTimestamp, type Timestamp } from "../oracle/rules/timestamp.ts";
@@ -29,12 +29,20 @@ const SWEEP_MS = 20;
 /** Entries of callers that gave up are swept out of a queue that is longer than this once they are half of it. */
 const COMPACT_FROM = 1_024;
 
+/** All that runs until the event loop goes on. The clock is read once for those who come in it, at its end: so none ends before its time. */
+interface Turn {
+  endedAt: number | undefined;
+  /** The least that any of them is allowed. */
+  shortestMs: number;
+}
+
 interface Waiter {
   readonly count: number;
-  readonly deliver: (first: Timestamp) => void;
+  readonly deliver: (first: Timestamp, epoch: Epoch) => void;
   readonly reject: (reason: unknown) => void;
   readonly allowedMs: number;
-  readonly expiresAt: number;
+  /** When it came: its time counts from the end of that turn. */
+  readonly turn: Turn;
   /** Stops listening to the caller's signal. */
   forget: (() => void) | undefined;
   ended: boolean;
@@ -52,6 +60,7 @@ export class TimestampQueue {
   #aboard: readonly Waiter[] = [];
   /** Of all of them, those whose promise is not settled. */
   #live = 0;
+  #turn: Turn | undefined;
   #liveAboard = 0;
   #flying = false;
   #attempt: Attempt<GetTsResponse> | undefined;
@@ -69,32 +78,18 @@ export class TimestampQueue {
     this.#context = context;
   }
 
-  /** Waits for `count` timestamps in one block, 1 to 2^18; `deliver` gets the first. `limits` are those of this caller. */
-  add(count: number, limits: CallLimits, deliver: (first: Timestamp) => void, reject: (reason: unknown) => void): void {
+  /** Waits for `count` timestamps in one block, 1 to 2^18; `deliver` gets the first, and the leader's epoch. `limits` are those of this caller. */
+  add(count: number, limits: CallLimits, deliver: (first: Timestamp, epoch: Epoch) => void, reject: (reason: unknown) => void): void {
     if (this.#closed !== undefined) return reject(this.#closed);
-    const { queueMax, timers, aborts } = this.#context;
+    const { queueMax, aborts } = this.#context;
     if (this.#live >= queueMax) return reject(new OracleError("TSO_OVERLOADED", `queueMax ${queueMax} callers wait for timestamps already`));
-    const expiresAt = timers.now() + limits.deadlineMs;
-    const waiter: Waiter = {
-      count,
-      deliver,
-      reject,
-      allowedMs: limits.deadlineMs,
-      expiresAt,
-      forget: undefined,
-      ended: false,
-      aboard: false,
-      tried: false,
-    };
-    const { signal } = limits;
+    const { deadlineMs: allowedMs, signal } = limits;
+    const turn = this.#turn ?? this.#beginTurn();
+    if (allowedMs < turn.shortestMs) turn.shortestMs = allowedMs;
+    const waiter: Waiter = { count, deliver, reject, allowedMs, turn, forget: undefined, ended: false, aboard: false, tried: false };
     if (signal !== undefined) waiter.forget = aborts.on(signal, () => this.#giveUp(waiter, signal.reason));
     this.#waiting.push(waiter);
     this.#live += 1;
-    if (expiresAt < this.#sweepAt) this.#sweepFrom(expiresAt);
-    if (!this.#flying) {
-      this.#flying = true;
-      void this.#fly();
-    }
   }
 
   close(error: OracleError): void {
@@ -103,13 +98,29 @@ export class TimestampQueue {
     this.#stopSweep?.();
   }
 
+  #beginTurn(): Turn {
+    const turn: Turn = { endedAt: undefined, shortestMs: Number.POSITIVE_INFINITY };
+    this.#turn = turn;
+    process.nextTick(() => this.#endTurn(turn));
+    return turn;
+  }
+
+  #endTurn(turn: Turn): void {
+    this.#turn = undefined;
+    turn.endedAt = this.#context.timers.now();
+    const expiresAt = turn.endedAt + turn.shortestMs;
+    if (expiresAt < this.#sweepAt) this.#sweepFrom(expiresAt);
+    if (this.#flying) return;
+    this.#flying = true;
+    void this.#fly();
+  }
+
   /** Ends when nobody waits. Nothing in it throws but a bug, and that is told to everyone. */
   async #fly(): Promise<void> {
     try {
-      for (;;) {
-        await endOfTurn(); // whoever asks in this turn, and whoever was just answered and asks again, comes along
-        if (this.#live === 0) break;
+      while (this.#live > 0) {
         await this.#flyOnce();
+        await endOfTurn(); // whoever was just answered and asks again comes along
       }
     } catch (error) {
       for (const waiter of [...this.#aboard, ...this.#waiting]) this.#giveUp(waiter, error);
@@ -145,7 +156,7 @@ export class TimestampQueue {
         return this.#hand(aboard, reply.value);
       }
     } else {
-      const verdict = judge("getTs", reply);
+      const verdict = judge("getTs", endpoint, reply);
       if (verdict.type === "final") {
         this.#found();
         for (const waiter of aboard) this.#giveUp(waiter, verdict.error);
@@ -210,13 +221,14 @@ export class TimestampQueue {
 
   /** The hot loop: a block each, in the order in which they came. */
   #hand(aboard: readonly Waiter[], answer: GetTsResponse): void {
+    const epoch = epochFromParts(answer.epochHi, answer.epochLo);
     let next: bigint = firstOf(answer);
     for (const waiter of aboard) {
       if (!waiter.ended) {
         waiter.ended = true;
         waiter.forget?.();
         this.#live -= 1;
-        waiter.deliver(next as Timestamp);
+        waiter.deliver(next as Timestamp, epoch);
       }
       next += waiter.count === 1 ? 1n : BigInt(waiter.count);
     }
@@ -294,7 +306,8 @@ export class TimestampQueue {
     let next = Number.POSITIVE_INFINITY;
     for (const waiter of [...this.#aboard, ...this.#waiting]) {
       if (waiter.ended) continue;
-      if (waiter.expiresAt > now) next = Math.min(next, waiter.expiresAt);
+      const expiresAt = (waiter.turn.endedAt ?? now) + waiter.allowedMs;
+      if (expiresAt > now) next = Math.min(next, expiresAt);
       else this.#giveUp(waiter, this.#timeUp(waiter));
     }
     if (next < this.#sweepAt) this.#sweepFrom(next);

@@ -1,6 +1,7 @@
 /** What a failed attempt means: `docs/wire.md` read from the other side. Pure. */
 import { status } from "@grpc/grpc-js";
 import { type ErrorCode, OracleError } from "../base/errors.ts";
+import type { Endpoint } from "./endpoint.ts";
 import type { LossReason, Method, Reply } from "./transport.ts";
 
 /** What may be done again. "read": always. "repeatable": changes something, and doing it twice is doing it once. "once": never, unless it was not done. */
@@ -27,18 +28,18 @@ export type Verdict =
   /** The end of the call. */
   | { readonly type: "final"; readonly error: OracleError };
 
-export function judge(method: Method, reply: Exclude<Reply<unknown>, { type: "answer" }>): Verdict {
+export function judge(method: Method, endpoint: Endpoint, reply: Exclude<Reply<unknown>, { type: "answer" }>): Verdict {
   if (reply.type === "lost") {
     const changed = reply.sent && REPEATS[method] !== "read";
-    if (changed && REPEATS[method] === "once") return unknown(reply.details);
+    if (changed && REPEATS[method] === "once") return { type: "final", error: unknownBlock(endpoint, reply.details) };
     return { type: "lost", reason: reply.reason, detail: reply.details, changed };
   }
   // Its presence alone says so, and such an answer is given before anything is done.
   if (reply.code === status.FAILED_PRECONDITION && reply.hint !== undefined) return { type: "not-leader", hint: reply.hint };
   const code = definiteCode(method, reply.code, reply.details);
-  if (code !== undefined) return { type: "final", error: new OracleError(code, reply.details) };
+  if (code !== undefined) return { type: "final", error: new OracleError(code, `${endpoint}: ${reply.details}`) };
   const detail = `${reply.details} (${status[reply.code] ?? reply.code})`;
-  if (REPEATS[method] === "once") return unknown(detail);
+  if (REPEATS[method] === "once") return { type: "final", error: unknownBlock(endpoint, detail) };
   const changed = REPEATS[method] !== "read";
   switch (reply.code) {
     case status.FAILED_PRECONDITION: // of a read, which has no precondition but a leader
@@ -53,8 +54,9 @@ export function judge(method: Method, reply: Exclude<Reply<unknown>, { type: "an
   }
 }
 
-function unknown(detail: string): Verdict {
-  return { type: "final", error: new OracleError("TSO_OUTCOME_UNKNOWN", `the block may be used up: ${detail}`) };
+/** A sequence's request was sent to `endpoint`, and nothing definite came back. */
+export function unknownBlock(endpoint: Endpoint, detail: string, options?: ErrorOptions): OracleError {
+  return new OracleError("TSO_OUTCOME_UNKNOWN", `the block may be used up; ${endpoint}: ${detail}`, options);
 }
 
 /** The codes that say for certain that nothing was done, each with what it means for `method`. Any other is no such proof. */

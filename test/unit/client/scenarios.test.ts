@@ -234,11 +234,21 @@ test("a sequence is not sent when its time is up, and then nothing has happened"
 });
 
 test("a sequence is not begun again with so little time that it would end unknown", async () => {
-  const { world, client } = living({ nodes: ["a:1"], script: [doing({ type: "unsent" }, { workMs: 700 })] });
+  const { world, client } = living({ nodes: ["a:1"], script: [doing({ type: "unsent" }, { workMs: 850 })] });
   const call = watched(client.getSeq("x", 1, { deadlineMs: 1_000 }), world);
   await world.run(500_000);
   expect(call.error).toMatchObject({ code: "TSO_DEADLINE", outcome: "not-applied" });
   expect(call.at).toBeLessThan(1_000);
+});
+
+test("the answer to a sequence's request is waited for until the deadline, that to a read is asked for again", async () => {
+  const { world, client } = living({ nodes: ["a:1"], script: [doing({ type: "honest" }, { workMs: 7_000 })] });
+  const calls = [client.getSeq("x"), client.getTs()].map((each) => watched<unknown>(each, world));
+  const asked: number[] = [];
+  world.onTimestamps = () => asked.push(world.now);
+  await world.run(20_000);
+  expect(calls[0]?.result).toMatchObject({ key: "x" });
+  expect(asked.length, "requests for timestamps").toBeGreaterThan(3);
 });
 
 test("a sequence follows the leader also where little time is left", async () => {

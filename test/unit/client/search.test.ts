@@ -70,6 +70,20 @@ test("a hint is followed at once, before the other endpoints", () => {
   expect(passOf(searched)).toEqual(["d:9", B, C]);
 });
 
+test("a hint is followed in each pass", () => {
+  const { search } = searching({ endpoints: [A] });
+  const searched = search();
+  for (let pass = 0; pass < 3; pass++) {
+    const asked: string[] = [];
+    for (let endpoint = searched.next(); endpoint !== undefined; endpoint = searched.next()) {
+      asked.push(endpoint);
+      searched.notLeader(endpoint, endpoint === A ? hint("d:9", 4n) : hint(), 0);
+    }
+    expect(asked).toEqual([A, "d:9"]);
+    searched.passed(0);
+  }
+});
+
 test("two nodes that name each other are asked once a pass", () => {
   const { search } = searching({ endpoints: [A, B] });
   const searched = search();
@@ -255,21 +269,21 @@ test.each(codes.map((code) => [status[code], code] as const))("a sequence that w
     FAILED_PRECONDITION: "TSO_LIMIT_REACHED",
   };
   for (const method of ["getSeq", "getSeqBatch"] as const) {
-    const verdict = judge(method, { type: "status", code, details: "why", hint: undefined });
+    const verdict = judge(method, A, { type: "status", code, details: "why", hint: undefined });
     expect(verdict).toMatchObject({
       type: "final",
       error: { code: definite[name] ?? "TSO_OUTCOME_UNKNOWN", message: expect.stringContaining("why") },
     });
     // Only "not the leader" has the trailer, and that node did nothing.
-    const hinted = judge(method, { type: "status", code, details: "why", hint: new Uint8Array() });
+    const hinted = judge(method, A, { type: "status", code, details: "why", hint: new Uint8Array() });
     expect(hinted.type).toBe(code === status.FAILED_PRECONDITION ? "not-leader" : "final");
   }
 });
 
 test("of a sequence, only what was never sent is asked again", () => {
   const lost = { type: "lost", reason: "transport", details: "gone" } as const;
-  expect(judge("getSeq", { ...lost, sent: false })).toMatchObject({ type: "lost", changed: false });
-  expect(judge("getSeq", { ...lost, sent: true })).toMatchObject({ type: "final", error: { code: "TSO_OUTCOME_UNKNOWN" } });
+  expect(judge("getSeq", A, { ...lost, sent: false })).toMatchObject({ type: "lost", changed: false });
+  expect(judge("getSeq", A, { ...lost, sent: true })).toMatchObject({ type: "final", error: { code: "TSO_OUTCOME_UNKNOWN" } });
 });
 
 test.each([
@@ -280,16 +294,16 @@ test.each([
   ["getTs", status.INVALID_ARGUMENT, "TSO_INVALID_ARGUMENT"],
   ["getTs", status.OUT_OF_RANGE, "TSO_LIMIT_REACHED"],
 ] as const)("%s answered %i is final", (method, code, expected) => {
-  expect(judge(method, { type: "status", code, details: "", hint: undefined })).toMatchObject({ type: "final", error: { code: expected } });
+  expect(judge(method, A, { type: "status", code, details: "", hint: undefined })).toMatchObject({ type: "final", error: { code: expected } });
 });
 
 test("a server that is overloaded says so", () => {
-  const verdict = judge("getSeq", { type: "status", code: status.RESOURCE_EXHAUSTED, details: "overloaded: 3 wait", hint: undefined });
+  const verdict = judge("getSeq", A, { type: "status", code: status.RESOURCE_EXHAUSTED, details: "overloaded: 3 wait", hint: undefined });
   expect(verdict).toMatchObject({ type: "final", error: { code: "TSO_OVERLOADED" } });
 });
 
 test.each(["getTs", "acquireLease", "getSafeFrontier"] as const)("%s is asked again where nothing is settled", (method) => {
-  const answered = (code: status) => judge(method, { type: "status", code, details: "", hint: undefined });
+  const answered = (code: status) => judge(method, A, { type: "status", code, details: "", hint: undefined });
   const changed = method === "acquireLease";
   expect(answered(status.UNAVAILABLE)).toMatchObject({ type: "lost", reason: "transport", changed });
   expect(answered(status.DEADLINE_EXCEEDED)).toMatchObject({ type: "lost", reason: "deadline_exceeded", changed });
@@ -298,7 +312,7 @@ test.each(["getTs", "acquireLease", "getSafeFrontier"] as const)("%s is asked ag
 });
 
 test("a failed precondition of a read is an election", () => {
-  expect(judge("getTs", { type: "status", code: status.FAILED_PRECONDITION, details: "", hint: undefined })).toEqual({
+  expect(judge("getTs", A, { type: "status", code: status.FAILED_PRECONDITION, details: "", hint: undefined })).toEqual({
     type: "not-leader",
     hint: undefined,
   });

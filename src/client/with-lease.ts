@@ -201,7 +201,6 @@ class Keeper {
           deadlineMs: Math.min(HOUR_MS, Math.max(1, Math.ceil(this.#leftMs()))),
           signal: this.#ended.signal,
         });
-        if (this.#leftMs() <= 0) return this.#lose(`lease ${this.#id} was renewed too late`); // whoever holds it was told that it is lost
         this.#renewed = began;
         this.#upperBoundMs = Math.max(this.#upperBoundMs, upperBoundMs);
         waitMs = this.#renewAfterMs;

@@ -1,20 +1,18 @@
 /** The raw client of every figure: grpc-js, requests encoded once, replies walked by hand. Both sides of a ratio are called by this same code. */
 import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
+import type { Caller, CallFigures, Load } from "./sides.ts";
 
 export interface Method {
   readonly path: string;
   readonly request: Buffer;
 }
 
-export interface CallFigures {
-  readonly calls: number;
-  readonly seconds: number;
-  readonly latenciesUs: Float64Array;
-}
+/** The baseline's echo, of the smallest message. */
+export const ECHO: Method = { path: "/bench.Echo/Echo", request: Buffer.of(0x08, 1) };
 
 const identity = (bytes: Buffer): Buffer => bytes;
 
-export class RawCaller {
+export class RawCaller implements Caller {
   readonly #client: Client;
   readonly #method: Method;
 
@@ -24,7 +22,7 @@ export class RawCaller {
   }
 
   /** `callers` of one call each at a time, for `seconds`. @throws the status of the first call that fails */
-  run({ callers, seconds }: { readonly callers: number; readonly seconds: number }): Promise<CallFigures> {
+  run({ callers, seconds }: Load): Promise<CallFigures> {
     return new Promise((resolve, reject) => {
       const client = this.#client;
       const { path, request } = this.#method;
@@ -47,7 +45,7 @@ export class RawCaller {
     });
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#client.close();
   }
 }

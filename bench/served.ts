@@ -1,8 +1,7 @@
-/** A server in a process of its own, and the client that calls it. */
+/** Processes of the benchmark: each has one thing to do, so that what it costs can be told apart. */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import { type Method, RawCaller } from "./raw-caller.ts";
 
 export interface Counters {
   /** CPU time since the process started. */
@@ -11,35 +10,45 @@ export interface Counters {
 }
 
 export interface Served {
-  readonly caller: RawCaller;
+  readonly address: string;
   counters(): Promise<Counters>;
   close(): Promise<void>;
 }
 
-export interface ServerProcess {
-  /** Relative to this folder. It says `{ address }` once it serves, answers every message with its counters, and ends when it is let go. */
+export interface Child<First> {
+  /** What it said once it was ready. */
+  readonly first: First;
+  /** One question at a time. */
+  ask<Answer>(message: object): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+export interface ChildProgram {
+  /** Relative to this folder. It says something once it is ready, answers every message, and ends when it is let go. */
   readonly script: string;
   readonly args?: readonly string[];
-  /** What the client calls. */
-  readonly method: Method;
   /** A folder for a CPU profile, written when the process ends. */
   readonly profile?: string | undefined;
 }
 
-export async function start({ script, args = [], method, profile }: ServerProcess): Promise<Served> {
+/** The script of a server says `{ address }` once it serves, and answers every message with its counters. */
+export async function start(server: ChildProgram): Promise<Served> {
+  const child = await startChild<{ readonly address: string }>(server);
+  return { address: child.first.address, counters: () => child.ask<Counters>({}), close: () => child.close() };
+}
+
+export async function startChild<First>({ script, args = [], profile }: ChildProgram): Promise<Child<First>> {
   const execArgv = profile === undefined ? process.execArgv : [...process.execArgv, "--cpu-prof", `--cpu-prof-dir=${profile}`];
   const child = fork(fileURLToPath(new URL(script, import.meta.url)), args, { execArgv });
   const ended = once(child, "exit");
-  const { address } = await nextMessage<{ readonly address: string }>(child);
-  const caller = new RawCaller(address, method);
+  const first = await nextMessage<First>(child);
   return {
-    caller,
-    counters: () => {
-      child.send("counters");
-      return nextMessage<Counters>(child);
+    first,
+    ask: <Answer>(message: object) => {
+      child.send(message);
+      return nextMessage<Answer>(child);
     },
     close: async () => {
-      caller.close();
       if (child.connected) child.disconnect();
       await ended;
     },
@@ -54,7 +63,7 @@ function nextMessage<T>(child: ChildProcess): Promise<T> {
     };
     const onExit = (code: number | null): void => {
       child.off("message", onMessage);
-      reject(new Error(`a server ended with ${code}`));
+      reject(new Error(`a child of the benchmark ended with ${code}`));
     };
     child.once("message", onMessage);
     child.once("exit", onExit);

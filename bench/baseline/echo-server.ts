@@ -2,27 +2,24 @@
  * A bare grpc-js unary echo with a codec written by hand: what a call costs before anything is done in it. It imports nothing of ours.
  * Runs as a child of the benchmark: it says its address, and answers every message with the CPU time it has used.
  */
-import { Server, ServerCredentials, type ServerUnaryCall, type ServiceDefinition, type sendUnaryData } from "@grpc/grpc-js";
+import { type MethodDefinition, Server, ServerCredentials, type ServerUnaryCall, type sendUnaryData } from "@grpc/grpc-js";
+import { decodeNumbers, encodeNumbers } from "./numbers.ts";
 
-/** The smallest message that carries anything: `message Echo { uint32 value = 1; }`. */
-const FIELD = 0x08;
-
-const echoService: ServiceDefinition = {
-  echo: {
-    path: "/bench.Echo/Echo",
-    requestStream: false,
-    responseStream: false,
-    requestSerialize: encode,
-    requestDeserialize: decode,
-    responseSerialize: encode,
-    responseDeserialize: decode,
-  },
-};
+type Numbers = readonly number[];
 
 const server = new Server();
-server.addService(echoService, {
-  echo: (call: ServerUnaryCall<number, number>, reply: sendUnaryData<number>) => reply(null, call.request),
-});
+server.addService(
+  {
+    /** The smallest message that carries anything: `message Echo { uint32 value = 1; }`. */
+    echo: method("/bench.Echo/Echo"),
+    /** `message Ask { uint32 count = 1; }`, `message Grant { uint64 physical_ms = 1; uint32 logical_start = 2; uint32 count = 3; }`. */
+    grant: method("/bench.Echo/Grant"),
+  },
+  {
+    echo: (call: ServerUnaryCall<Numbers, Numbers>, reply: sendUnaryData<Numbers>) => reply(null, call.request),
+    grant: (call: ServerUnaryCall<Numbers, Numbers>, reply: sendUnaryData<Numbers>) => reply(null, grant(call.request[0] ?? 0)),
+  },
+);
 server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, port) => {
   if (error !== null) throw error;
   process.send?.({ address: `127.0.0.1:${port}` });
@@ -34,24 +31,32 @@ process.on("message", () => {
 });
 process.on("disconnect", () => process.exit());
 
-function encode(value: number): Buffer {
-  const bytes = [FIELD];
-  let rest = value >>> 0;
-  while (rest >= 0x80) {
-    bytes.push((rest & 0x7f) | 0x80);
-    rest >>>= 7;
-  }
-  bytes.push(rest);
-  return Buffer.from(bytes);
+function method(path: string): MethodDefinition<Numbers, Numbers> {
+  return {
+    path,
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: encodeNumbers,
+    requestDeserialize: decodeNumbers,
+    responseSerialize: encodeNumbers,
+    responseDeserialize: decodeNumbers,
+  };
 }
 
-function decode(bytes: Buffer): number {
-  if (bytes[0] !== FIELD) throw new TypeError("not an echo");
-  let value = 0;
-  for (let at = 1, shift = 0; at < bytes.length; at++, shift += 7) {
-    const byte = bytes[at] ?? 0;
-    value |= (byte & 0x7f) << shift;
-    if (byte < 0x80) return value >>> 0;
+let physicalMs = 0;
+let logical = 0;
+
+/** `count` numbers that go up: of the clock where it went on, else of where the last ones ended. */
+function grant(count: number): Numbers {
+  const now = Date.now();
+  if (now > physicalMs) {
+    physicalMs = now;
+    logical = 0;
+  } else if (logical + count > 2 ** 18) {
+    physicalMs += 1;
+    logical = 0;
   }
-  throw new TypeError("the echo is cut off");
+  const start = logical;
+  logical += count;
+  return [physicalMs, start, count];
 }

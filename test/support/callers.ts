@@ -1,8 +1,8 @@
 /** Many callers that mix all requests, and write down what they asked and were told, for the checkers. They outlive any number of servers. */
 import { type Client, type ServiceError, status } from "@grpc/grpc-js";
+import { LEADER_HINT_TRAILER } from "../../src/base/leader-hint.ts";
 import { createPrng, type Prng } from "../../src/base/prng.ts";
 import { packTimestamp } from "../../src/oracle/rules/timestamp.ts";
-import { LEADER_HINT_TRAILER } from "../../src/base/leader-hint.ts";
 import type { FrontierRead, HighWaterRead, LeaseGrant, Release, SafePointRead, TimestampGrant, UnknownLease } from "../../src/testing/checkers.ts";
 import type { SequenceRead, SequenceRequest } from "../../src/testing/sequence-checker.ts";
 import { type Answer, type Method, Stubs, timesOf } from "./stubs.ts";

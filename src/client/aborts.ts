@@ -10,7 +10,7 @@ export class Aborts {
     runs.add(run);
     return () => {
       runs.delete(run);
-      if (runs.size === 0) this.#forget(signal);
+      if (runs.size === 0) this.#forget(signal, runs);
     };
   }
 
@@ -26,9 +26,9 @@ export class Aborts {
     return runs;
   }
 
-  #forget(signal: AbortSignal): void {
+  #forget(signal: AbortSignal, runs: ReadonlySet<() => void>): void {
     const known = this.#listeners.get(signal);
-    if (known === undefined) return;
+    if (known?.runs !== runs) return;
     signal.removeEventListener("abort", known.listener);
     this.#listeners.delete(signal);
   }

@@ -1,28 +1,30 @@
 import type { Endpoint } from "./endpoint.ts";
+import type { LeaderCache } from "./leader-cache.ts";
 import type { ClientMetrics } from "./metrics.ts";
 import type { ClientTimers } from "./timers.ts";
-import type { Cancel, CancelReason, LossReason, Messages, Method, Reply, Transport } from "./transport.ts";
+import type { Cancel, LossReason, Messages, Method, Reply, Transport } from "./transport.ts";
 import { REPEATS } from "./verdict.ts";
 
 export interface Attempt<T> {
   /** Never rejects. */
   readonly reply: Promise<Reply<T>>;
   readonly endpoint: Endpoint;
-  /** Ends it now: the reply is that it was lost, and whether it had been sent. `why` is "timeout" where the connection is in doubt. */
-  abandon(why: CancelReason): void;
+  readonly startedAt: number;
+  /** Ends it now: the reply is that it was lost, and whether it had been sent. "drop" where the connection is in doubt. */
+  abandon(connection: "keep" | "drop"): void;
 }
 
 export interface AttemptContext {
   readonly transport: Transport;
   readonly timers: ClientTimers;
   readonly metrics: ClientMetrics;
-  /** How long a connection may take, and then how long an answer may; one that cannot be asked for again is waited for until its call expires. */
+  /** How long an answer may take, ms. */
   readonly timeoutMs: number;
 }
 
 /**
- * Asks one node once: connects where there is no connection, then sends. They are two steps, each with its own time, so that a node that cannot be reached
- * is never an outcome that is unknown. Nothing is sent after `expiresAt`. `request` is called when it is sent, not before.
+ * Asks one node once: connects where there is no connection, then sends. They are two steps, so that a node that cannot be reached is never an
+ * outcome that is unknown. Nothing is sent after `expiresAt`. `request` is called when it is sent, not before.
  */
 export function attempt<M extends Method>(
   context: AttemptContext,
@@ -35,9 +37,12 @@ export function attempt<M extends Method>(
 }
 
 class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"]> {
-  readonly reply: Promise<Reply<Messages[M]["response"]>>;
   readonly endpoint: Endpoint;
+  readonly startedAt: number;
+  readonly reply: Promise<Reply<Messages[M]["response"]>>;
   readonly #context: AttemptContext;
+  readonly #method: M;
+  readonly #request: () => Messages[M]["request"];
   readonly #expiresAt: number;
   // Dropped when it is over: the network layer keeps the callback of a call for a while, and with it whatever that reaches.
   #settle: ((reply: Reply<Messages[M]["response"]>) => void) | undefined;
@@ -47,54 +52,47 @@ class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"
 
   constructor(context: AttemptContext, endpoint: Endpoint, method: M, request: () => Messages[M]["request"], expiresAt: number) {
     this.endpoint = endpoint;
+    this.startedAt = context.timers.now();
     this.#context = context;
+    this.#method = method;
+    this.#request = request;
     this.#expiresAt = expiresAt;
     this.reply = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    const send = (): void => {
-      if (!this.#limit("no answer", REPEATS[method] === "once" ? Number.POSITIVE_INFINITY : context.timeoutMs)) return;
-      this.#sent = true;
-      this.#cancel = context.transport.send(endpoint, method, request(), (reply) => this.#end(reply));
-    };
-    if (context.transport.isReady(endpoint)) send();
-    else this.#connect(endpoint, send);
+    if (context.transport.isReady(endpoint)) this.#send();
+    else this.#connect();
   }
 
-  abandon(why: CancelReason): void {
-    this.#giveUp(why, "given up", "abandoned");
+  abandon(connection: "keep" | "drop"): void {
+    this.#giveUp(connection, "abandoned", "given up");
   }
 
-  #connect(endpoint: Endpoint, send: () => void): void {
-    const { transport, timers, metrics, timeoutMs } = this.#context;
-    const began = timers.now();
-    if (!this.#limit("no connection", timeoutMs)) return;
-    this.#cancel = transport.connect(endpoint, (connected) => {
-      if (this.#settle === undefined) return;
-      metrics.observe("tsoracle_client_connect_duration_seconds", (timers.now() - began) / 1000);
-      if (!connected) metrics.add("tsoracle_client_connect_failures_total", 1);
-      this.#stopTimer?.();
-      send(); // after a failure too: its answer tells the cause
+  #connect(): void {
+    const { transport, timers, metrics } = this.#context;
+    this.#cancel = transport.connect(this.endpoint, (result) => {
+      metrics.observe("tsoracle_client_connect_duration_seconds", (timers.now() - this.startedAt) / 1000);
+      if (result.type !== "ready") metrics.add("tsoracle_client_connect_failures_total", 1);
+      if (result.type === "silent") this.#end({ type: "lost", sent: false, reason: "connect_failure", details: result.details });
+      else this.#send();
     });
   }
 
-  /** Allows the next step the time that is left, and returns whether there is any. */
-  #limit(what: string, longestMs: number): boolean {
-    const { timers } = this.#context;
-    const ms = Math.min(longestMs, this.#expiresAt - timers.now());
-    if (ms <= 0) {
-      this.#end({ type: "lost", sent: false, reason: "deadline_exceeded", details: `${what}: no time was left` });
-      return false;
+  #send(): void {
+    const { transport, timers, timeoutMs } = this.#context;
+    const leftMs = this.#expiresAt - timers.now();
+    if (leftMs <= 0) return this.#end({ type: "lost", sent: false, reason: "abandoned", details: "no time was left" });
+    // A request that cannot be made again is waited for as long as its caller does; and no other for longer. That time is the caller's to end.
+    if (REPEATS[this.#method] !== "once" && timeoutMs < leftMs) {
+      this.#stopTimer = timers.after(timeoutMs, true, () => this.#giveUp("drop", "deadline_exceeded", `no answer within ${timeoutMs} ms`));
     }
-    this.#stopTimer = timers.after(ms, true, () =>
-      this.#giveUp("timeout", `${what} within ${Math.round(ms)} ms`, this.#sent ? "deadline_exceeded" : "connect_failure"),
-    );
-    return true;
+    this.#sent = true;
+    this.#cancel = transport.send(this.endpoint, this.#method, this.#request(), (reply) => this.#end(reply));
   }
 
-  #giveUp(why: CancelReason, details: string, reason: LossReason): void {
+  #giveUp(connection: "keep" | "drop", reason: LossReason, details: string): void {
     if (this.#settle === undefined) return;
-    this.#cancel?.(why);
+    this.#cancel?.(connection);
     this.#end({ type: "lost", sent: this.#sent, reason, details });
   }
 
@@ -105,4 +103,15 @@ class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"
     this.#stopTimer?.();
     settle?.(reply);
   }
+}
+
+/** Whether a caller who gives up on `attempt` has waited long enough, or was one of enough, to look elsewhere from now on. */
+export function isLost(
+  { endpoint, startedAt }: Attempt<unknown>,
+  { leaders, timers, timeoutMs }: AttemptContext & { readonly leaders: LeaderCache },
+): boolean {
+  const now = timers.now();
+  if (now - startedAt < timeoutMs) return leaders.doubted(endpoint, now);
+  leaders.refuted(endpoint);
+  return true;
 }

@@ -2,13 +2,13 @@
 import type { Epoch } from "../base/epoch.ts";
 import { OracleError } from "../base/errors.ts";
 import type { Aborts } from "./aborts.ts";
-import { type Attempt, type AttemptContext, attempt } from "./attempt.ts";
+import { type Attempt, type AttemptContext, attempt, isLost } from "./attempt.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { LeaderCache } from "./leader-cache.ts";
 import type { CallLimits } from "./limits.ts";
 import type { Search } from "./search.ts";
-import type { CancelReason, Messages, Method } from "./transport.ts";
-import { judge, REPEATS, unknownBlock, type Verdict } from "./verdict.ts";
+import type { Messages, Method } from "./transport.ts";
+import { judge, REPEATS, type Verdict } from "./verdict.ts";
 
 export interface CallsContext extends AttemptContext {
   readonly aborts: Aborts;
@@ -43,7 +43,9 @@ export class Calls {
   ): Promise<T> {
     if (this.#closed !== undefined) throw this.#closed;
     const { callsMax } = this.#context;
-    if (this.#running.size >= callsMax) throw new OracleError("TSO_OVERLOADED", `callsMax ${callsMax} calls are under way already`);
+    // What keeps a lease alive, or gives it back, is not refused for the load of others.
+    const isUrgent = method === "renewLease" || method === "releaseLease";
+    if (!isUrgent && this.#running.size >= callsMax) throw new OracleError("TSO_OVERLOADED", `callsMax ${callsMax} calls are under way already`);
     const call = new Call(this.#context, method, limits);
     this.#running.add(call);
     try {
@@ -56,7 +58,7 @@ export class Calls {
 
   close(error: OracleError): void {
     this.#closed = error;
-    for (const call of this.#running) call.stop(() => error, "abandoned");
+    for (const call of this.#running) call.stop(() => error, "keep");
   }
 }
 
@@ -82,22 +84,21 @@ class Call {
     this.#search = context.newSearch();
     const { timers, aborts } = context;
     this.#expiresAt = timers.now() + limits.deadlineMs;
-    this.#releases.push(timers.after(limits.deadlineMs, false, () => this.#giveUp(() => this.#search.timeUp(limits.deadlineMs))));
+    this.#releases.push(timers.after(limits.deadlineMs, true, () => this.#giveUp(() => this.#search.timeUp(limits.deadlineMs))));
     const { signal } = limits;
     if (signal !== undefined) this.#releases.push(aborts.on(signal, () => this.#giveUp(() => signal.reason)));
   }
 
   /** Ends what is under way; `run` then throws what `reason` returns, or that the outcome is unknown. */
-  stop(reason: () => unknown, why: CancelReason): void {
+  stop(reason: () => unknown, connection: "keep" | "drop"): void {
     this.#stopped ??= reason;
-    this.#attempt?.abandon(why);
+    this.#attempt?.abandon(connection);
     this.#endPause?.();
   }
 
   /** The caller's patience is over. */
   #giveUp(reason: () => unknown): void {
-    const isLeaderLost = this.#attempt !== undefined && this.#context.leaders.doubted(this.#attempt.endpoint);
-    this.stop(reason, isLeaderLost ? "timeout" : "abandoned");
+    this.stop(reason, this.#attempt !== undefined && isLost(this.#attempt, this.#context) ? "drop" : "keep");
   }
 
   end(): void {
@@ -130,9 +131,8 @@ class Call {
 
   /** Whether `reading` is the answer. Throws what it is instead, or goes on to the next node. */
   #accepts<T>(endpoint: Endpoint, reading: Reading<T>): reading is Extract<Reading<T>, { type: "value" }> {
-    const { leaders, timers, metrics } = this.#context;
+    const { leaders, timers } = this.#context;
     if (reading.type === "malformed") {
-      if (REPEATS[this.#method] === "once") throw unknownBlock(endpoint, reading.detail);
       this.#onVerdict(endpoint, { type: "failed", detail: reading.detail, changed: REPEATS[this.#method] !== "read" });
       return false;
     }
@@ -140,11 +140,10 @@ class Call {
       this.#onVerdict(endpoint, { type: "not-leader", hint: undefined });
       return false;
     }
-    const isCurrent = reading.epoch === undefined || leaders.answered(endpoint, reading.epoch, timers.now());
+    if (reading.epoch === undefined || leaders.answered(endpoint, reading.epoch, timers.now())) return true;
     // What was decided counts, under whichever leader. What was only read may be out of date, where a later leader is known.
-    if (isCurrent || REPEATS[this.#method] !== "read") return true;
-    metrics.add("tsoracle_client_stale_answers_total", 1);
-    this.#onVerdict(endpoint, { type: "not-leader", hint: undefined });
+    if (REPEATS[this.#method] !== "read") return true;
+    this.#search.stale(endpoint, { answered: reading.epoch, known: leaders.epoch });
     return false;
   }
 
@@ -152,25 +151,34 @@ class Call {
     const { timers, metrics } = this.#context;
     switch (verdict.type) {
       case "final":
-        if (this.#stopped !== undefined && verdict.error.outcome === "unknown")
-          throw unknownBlock(endpoint, "given up after it was sent", { cause: this.#stopped() });
         // An earlier request may have been done all the same, but for what is said of the lease itself: it is over, whatever was done to it.
         throw isOver(verdict.error) ? verdict.error : this.#failure(verdict.error);
       case "not-leader":
         this.#search.notLeader(endpoint, verdict.hint, timers.now());
         return metrics.add("tsoracle_client_retries_total", 1, { reason: "not_leader" });
       case "lost":
-        if (verdict.changed) this.#doubt = `${endpoint}: ${verdict.detail}`;
-        if (verdict.reason === "abandoned") return;
-        this.#search.lost(endpoint, verdict.detail);
-        return metrics.add("tsoracle_client_retries_total", 1, { reason: verdict.reason });
+        if (verdict.reason !== "abandoned") {
+          this.#search.lost(endpoint, verdict.detail);
+          metrics.add("tsoracle_client_retries_total", 1, { reason: verdict.reason });
+        }
+        return this.#mayBeDone(endpoint, verdict);
       case "failed":
-        if (verdict.changed) this.#doubt = `${endpoint}: ${verdict.detail}`;
         this.#search.failed(endpoint, verdict.detail);
-        return metrics.add("tsoracle_client_retries_total", 1, { reason: "transport" });
+        metrics.add("tsoracle_client_retries_total", 1, { reason: "transport" });
+        return this.#mayBeDone(endpoint, verdict);
       default:
         return verdict satisfies never;
     }
+  }
+
+  /** Ends the call where it must not be done twice. */
+  #mayBeDone(endpoint: Endpoint, { changed, detail }: { readonly changed: boolean; readonly detail: string }): void {
+    if (!changed) return;
+    if (REPEATS[this.#method] === "once") {
+      const cause = this.#stopped?.();
+      throw new OracleError("TSO_OUTCOME_UNKNOWN", `the block may be used up; ${endpoint}: ${detail}`, cause === undefined ? {} : { cause });
+    }
+    this.#doubt = `${endpoint}: ${detail}`;
   }
 
   /** A caller that gave up learns so, unless what it gave up may have been done: then it learns that. */

@@ -1,18 +1,21 @@
 /** The real network: one channel an endpoint, kept for as long as the client lives. */
-import { Client, type ClientOptions, connectivityState, credentials, Metadata, type StatusObject, status } from "@grpc/grpc-js";
+import { type Client, type ClientOptions, credentials, Metadata, type StatusObject, status } from "@grpc/grpc-js";
 import { encodeUtf8 } from "../base/bytes.ts";
 import { messageOf, OracleError } from "../base/errors.ts";
 import { LEADER_HINT_TRAILER } from "../base/leader-hint.ts";
 import { VERSION } from "../base/version.ts";
 import { TsoServiceService } from "../gen/tsoracle/v1/tso.ts";
+import { Channel, type ChannelContext } from "./channel.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { ClientTls } from "./options.ts";
-import type { Cancel, Messages, Method, Reply, Transport } from "./transport.ts";
+import type { Cancel, Connected, Messages, Method, Reply, Transport } from "./transport.ts";
 
 export interface GrpcTransportOptions {
   readonly tls: ClientTls | undefined;
   /** These have a channel for good; channels to others are closed when there are too many. */
   readonly configured: readonly Endpoint[];
+  /** How long a connection may take, ms. */
+  readonly connectTimeoutMs: number;
   readonly keepaliveMs: number;
   /** Of grpc-js, for tests. */
   readonly channelOptions?: ClientOptions | undefined;
@@ -24,17 +27,16 @@ export const HINTED_CHANNELS_MAX = 32;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
 
 export class GrpcTransport implements Transport {
-  readonly #credentials: ReturnType<typeof credentials.createInsecure>;
-  readonly #options: ClientOptions;
+  readonly #context: Omit<ChannelContext, "onSilent">;
   readonly #configured: ReadonlySet<Endpoint>;
   /** The least recently opened first. */
   readonly #channels = new Map<Endpoint, Channel>();
+  #closed = false;
 
   /** @throws OracleError TSO_INVALID_OPTION where the PEM texts of `tls` cannot be used. */
-  constructor({ tls, configured, keepaliveMs, channelOptions }: GrpcTransportOptions) {
-    this.#credentials = tls === undefined ? credentials.createInsecure() : tlsCredentials(tls);
+  constructor({ tls, configured, connectTimeoutMs, keepaliveMs, channelOptions }: GrpcTransportOptions) {
     this.#configured = new Set(configured);
-    this.#options = {
+    const options = {
       "grpc.primary_user_agent": `tsoracle-node/${VERSION}`,
       "grpc.use_local_subchannel_pool": 1, // a channel that is closed takes its connection with it
       "grpc.service_config_disable_resolution": 1, // a record in the DNS must not make sequences be asked for twice
@@ -47,21 +49,23 @@ export class GrpcTransport implements Transport {
       ...(tls?.serverName === undefined ? {} : { "grpc.ssl_target_name_override": tls.serverName }),
       ...channelOptions,
     };
+    this.#context = { credentials: tls === undefined ? credentials.createInsecure() : tlsCredentials(tls), options, connectTimeoutMs };
   }
 
   isReady(endpoint: Endpoint): boolean {
     return this.#channels.get(endpoint)?.isReady() ?? false;
   }
 
-  connect(endpoint: Endpoint, done: (connected: boolean) => void): Cancel {
+  connect(endpoint: Endpoint, done: (result: Connected) => void): Cancel {
     const channel = this.#channel(endpoint);
-    let stop = channel.whenDecided((state) => {
-      if (state !== "closed") return done(state === "ready");
-      stop = this.connect(endpoint, done); // another call gave that channel up: a new one is tried
-    });
-    return (why) => {
-      stop(why);
-      if (why === "timeout") this.#drop(endpoint, channel);
+    if (channel === undefined) {
+      const refusing = setImmediate(() => done({ type: "silent", details: this.#noRoom }));
+      return () => clearImmediate(refusing);
+    }
+    const stop = channel.whenDecided(done);
+    return (connection) => {
+      stop();
+      if (connection === "drop") this.#drop(endpoint, channel);
     };
   }
 
@@ -72,6 +76,10 @@ export class GrpcTransport implements Transport {
     done: (reply: Reply<Messages[M]["response"]>) => void,
   ): Cancel {
     const channel = this.#channel(endpoint);
+    if (channel === undefined) {
+      const refusing = setImmediate(() => done({ type: "lost", sent: false, reason: "connect_failure", details: this.#noRoom }));
+      return () => clearImmediate(refusing);
+    }
     // Dropped when there is a reply or none is wanted: grpc-js keeps the callback for as long as it keeps the call.
     let settle: typeof done | undefined = done;
     const cancel = start(channel.client, method, request, (reply) => {
@@ -79,34 +87,47 @@ export class GrpcTransport implements Transport {
       settle = undefined;
       settled?.(reply);
     });
-    return (why) => {
+    return (connection) => {
       settle = undefined;
       cancel();
-      // An answer that never comes may be a connection that is no more: the next call shall have a new one. Calls on the old one go on.
-      if (why === "timeout") this.#drop(endpoint, channel);
+      if (connection === "drop") this.#drop(endpoint, channel);
     };
   }
 
   close(): void {
+    this.#closed = true;
     for (const channel of this.#channels.values()) channel.close();
     this.#channels.clear();
   }
 
-  #channel(endpoint: Endpoint): Channel {
+  get #noRoom(): string {
+    return this.#closed ? "the client is closed" : `${HINTED_CHANNELS_MAX} connections to endpoints that are not configured are being made already`;
+  }
+
+  #channel(endpoint: Endpoint): Channel | undefined {
     const known = this.#channels.get(endpoint);
     if (known !== undefined) return known;
-    const hinted = [...this.#channels.keys()].filter((each) => !this.#configured.has(each));
-    const [oldest] = hinted;
-    if (oldest !== undefined && hinted.length >= HINTED_CHANNELS_MAX) this.#drop(oldest);
+    if (this.#closed || !this.#makeRoom(endpoint)) return undefined;
     // With its scheme, so that no name of a host is taken for one.
-    const channel = new Channel(new Client(`dns:///${endpoint}`, this.#credentials, this.#options));
+    const channel = new Channel(`dns:///${endpoint}`, { ...this.#context, onSilent: () => this.#drop(endpoint, channel) });
     this.#channels.set(endpoint, channel);
     return channel;
   }
 
-  /** Forgets the channel of `endpoint`, if it is still `channel`. Calls that are under way on it go on. */
-  #drop(endpoint: Endpoint, channel = this.#channels.get(endpoint)): void {
-    if (channel === undefined || this.#channels.get(endpoint) !== channel) return;
+  /** Where hints lead is not for us to say, so how many such channels there are is. One that somebody waits for is not closed for another. */
+  #makeRoom(endpoint: Endpoint): boolean {
+    if (this.#configured.has(endpoint)) return true;
+    const hinted = [...this.#channels].filter(([each]) => !this.#configured.has(each));
+    if (hinted.length < HINTED_CHANNELS_MAX) return true;
+    const [oldest] = hinted.filter(([, channel]) => !channel.isAwaited);
+    if (oldest === undefined) return false;
+    this.#drop(...oldest);
+    return true;
+  }
+
+  /** Forgets `channel`, if it is still that of `endpoint`. Calls that are under way on it go on. */
+  #drop(endpoint: Endpoint, channel: Channel): void {
+    if (this.#channels.get(endpoint) !== channel) return;
     this.#channels.delete(endpoint);
     channel.close();
   }
@@ -126,8 +147,11 @@ function start<M extends Method>(
   const call = client.getChannel().createCall(path, Number.POSITIVE_INFINITY, undefined, null, undefined);
   const unreadable = (details: string): void => done({ type: "lost", sent: true, reason: "decode_error", details });
   let bytes: Buffer | undefined;
+  let heard = false;
   call.start(new Metadata(), {
-    onReceiveMetadata: () => undefined,
+    onReceiveMetadata: () => {
+      heard = true;
+    },
     onReceiveMessage: (message: Buffer | null) => {
       if (message === null) return;
       if (bytes !== undefined) unreadable("an answer with two messages");
@@ -135,7 +159,7 @@ function start<M extends Method>(
       call.startRead(); // there is no second message; if there is, it would hold the status back
     },
     onReceiveStatus: (ended) => {
-      if (ended.code !== status.OK) return done(replyOf(ended));
+      if (ended.code !== status.OK) return done(replyOf(ended, heard));
       if (bytes === undefined) return unreadable("an answer without a message");
       let value: Messages[M]["response"];
       try {
@@ -152,55 +176,6 @@ function start<M extends Method>(
   return () => call.cancelWithStatus(status.CANCELLED, "given up");
 }
 
-/** A connection, or the attempt at one. */
-class Channel {
-  readonly client: Client;
-  readonly #waiting = new Set<(state: "ready" | "failed" | "closed") => void>();
-  #watched = false;
-  #closed = false;
-
-  constructor(client: Client) {
-    this.client = client;
-  }
-
-  isReady(): boolean {
-    return this.client.getChannel().getConnectivityState(false) === connectivityState.READY;
-  }
-
-  /** Connects, and calls `decided`, later, once; unless what it returns is called first. However many wait, the channel is watched once. */
-  whenDecided(decided: (state: "ready" | "failed" | "closed") => void): Cancel {
-    this.#waiting.add(decided);
-    if (!this.#watched) {
-      this.#watched = true;
-      setImmediate(() => this.#look());
-    }
-    return () => this.#waiting.delete(decided);
-  }
-
-  /** Calls that are under way go on. */
-  close(): void {
-    this.#closed = true;
-    this.client.close();
-    setImmediate(() => this.#decide("closed"));
-  }
-
-  #look(): void {
-    if (this.#closed) return;
-    const channel = this.client.getChannel();
-    const state = channel.getConnectivityState(true);
-    if (state === connectivityState.READY) this.#decide("ready");
-    else if (state === connectivityState.TRANSIENT_FAILURE) this.#decide("failed");
-    else channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, () => this.#look());
-  }
-
-  #decide(state: "ready" | "failed" | "closed"): void {
-    this.#watched = false;
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    for (const decided of waiting) decided(state);
-  }
-}
-
 interface UnaryMethod<M extends Method> {
   readonly path: string;
   readonly requestSerialize: (request: Messages[M]["request"]) => Buffer;
@@ -209,18 +184,24 @@ interface UnaryMethod<M extends Method> {
 
 const METHODS: { readonly [M in Method]: UnaryMethod<M> } = TsoServiceService;
 
-/** The request provably never left: no connection was there to take it. */
+/** Of grpc-js itself: no connection was there to take the request. */
 const UNSENT = /^(No connection established|Name resolution failed|Channel closed before call started)/;
 
-/** Made on this side, after an answer had begun or may have: grpc-js gives them codes that a server uses to say that it did nothing. */
-const LOCAL = /^(Received |Bandwidth exhausted)/;
+/** Of grpc-js itself, though the node had begun to answer. */
+const BROKEN_OFF = /^(Received |Bandwidth exhausted)/;
 
-function replyOf({ code, details, metadata }: StatusObject): Extract<Reply<never>, { type: "status" | "lost" }> {
-  if (code === status.UNAVAILABLE && UNSENT.test(details)) {
+/**
+ * grpc-js makes statuses of its own where there is no word of the node, with codes that a node uses to say that it did nothing. Such a status has no headers
+ * at all, while those of a node came with some: `heard` says whether they came before the status.
+ */
+function replyOf({ code, details, metadata }: StatusObject, heard: boolean): Extract<Reply<never>, { type: "status" | "lost" }> {
+  const isOwn = !heard && Object.keys(metadata.getMap()).length === 0;
+  if (isOwn && code === status.UNAVAILABLE && UNSENT.test(details)) {
     return { type: "lost", sent: false, reason: "connect_failure", details: details.replace(/\. Resolution note: $/, "") };
   }
-  if ((code === status.RESOURCE_EXHAUSTED || code === status.UNIMPLEMENTED) && LOCAL.test(details)) {
-    return { type: "lost", sent: true, reason: "decode_error", details };
+  if (isOwn || BROKEN_OFF.test(details)) {
+    const detail = `${details} (${status[code] ?? code})`;
+    return { type: "lost", sent: true, reason: code === status.RESOURCE_EXHAUSTED ? "decode_error" : "transport", details: detail };
   }
   const [hint] = metadata.get(LEADER_HINT_TRAILER);
   return { type: "status", code, details, hint: typeof hint === "string" ? encodeUtf8(hint) : hint };

@@ -3,7 +3,10 @@ import type { Epoch } from "../base/epoch.ts";
 import type { Endpoint } from "./endpoint.ts";
 
 /** So many requests in a row that were given up before there was an answer say that there will be none. */
-export const DOUBTS_MAX = 3;
+const DOUBTS_MAX = 3;
+
+/** Those that were given up within this are one. */
+const DOUBT_MS = 10;
 
 /** The node that is believed to lead, and its epoch where that is known. */
 export interface Leader {
@@ -23,6 +26,7 @@ export class LeaderCache {
   #epoch: Epoch | undefined;
   /** Requests to the node in the seat that were given up, one after the other, without an answer. */
   #doubts = 0;
+  #doubtedAt = Number.NEGATIVE_INFINITY;
 
   /** What is in the cache for `ttlMs` without a new proof is believed no more. */
   constructor(options: {
@@ -76,8 +80,9 @@ export class LeaderCache {
    * A caller gave up on `endpoint` before it answered: that says nothing yet, callers may be impatient. Returns whether it was once too often, and then it
    * is forgotten: else callers with little time would wait for a node that is no more, each in vain.
    */
-  doubted(endpoint: Endpoint): boolean {
-    if (this.#seat?.endpoint !== endpoint) return false;
+  doubted(endpoint: Endpoint, now: number): boolean {
+    if (this.#seat?.endpoint !== endpoint || now - this.#doubtedAt < DOUBT_MS) return false;
+    this.#doubtedAt = now;
     this.#doubts += 1;
     if (this.#doubts < DOUBTS_MAX) return false;
     this.#change(undefined);

@@ -1,7 +1,7 @@
 import { type Logger, silentLogger } from "../base/logger.ts";
 import { wholeOption } from "../base/options.ts";
 import { type Endpoint, resolveEndpoints } from "./endpoint.ts";
-import { type ClientMetrics, guardedMetrics } from "./metrics.ts";
+import { type ClientMetrics, guardedLogger, guardedMetrics } from "./metrics.ts";
 
 export interface ClientTls {
   /** PEM of the authorities that a server's certificate must come from. @defaultValue those of the system */
@@ -35,7 +35,7 @@ export interface ClientOptions {
   /** Between two pings of a connection, also of one that is not used, ms, 1000 to 3600000. @defaultValue 30000 */
   readonly keepaliveMs?: number | undefined;
   /** Turns TLS on; so does an endpoint with `https://`. Nothing turns it off again: a hint that names `http://` is not followed. */
-  readonly tls?: ClientTls | true | undefined;
+  readonly tls?: ClientTls | boolean | undefined;
   readonly metrics?: ClientMetrics | undefined;
   readonly logger?: Logger | undefined;
 }
@@ -60,12 +60,13 @@ const MINUTE_MS = 60_000;
 /** Fills defaults and checks how values relate. @throws OracleError TSO_INVALID_OPTION, naming the option and its range. */
 export function resolveClientOptions(endpoints: readonly string[] | string, options: ClientOptions): ResolvedOptions {
   const texts = typeof endpoints === "string" ? [endpoints] : endpoints;
-  const resolved = resolveEndpoints(texts, options.tls !== undefined);
+  const resolved = resolveEndpoints(texts, options.tls !== undefined && options.tls !== false);
   const backoffBaseMs = wholeOption("backoffBaseMs", options.backoffBaseMs ?? 50, { from: 1, through: MINUTE_MS });
-  const logger = options.logger ?? silentLogger;
+  const logger = guardedLogger(options.logger ?? silentLogger);
+  const tls = options.tls === false ? undefined : options.tls;
   return {
     endpoints: resolved.endpoints,
-    tls: resolved.secure ? (options.tls === true ? {} : (options.tls ?? {})) : undefined,
+    tls: resolved.secure ? (tls === true ? {} : (tls ?? {})) : undefined,
     deadlineMs: wholeOption("deadlineMs", options.deadlineMs ?? 10_000, { from: 1, through: HOUR_MS }),
     attemptTimeoutMs: wholeOption("attemptTimeoutMs", options.attemptTimeoutMs ?? 2_000, { from: 1, through: 600_000 }),
     backoff: {

@@ -64,6 +64,9 @@ export interface ClientWorld {
   readonly random: () => number;
 }
 
+/** A search among nodes that do not answer goes on at least so long before it forgets what it learned. */
+const SEARCH_LEAST_MS = 10_000;
+
 const U32_MAX = 0xffff_ffff;
 const U64_MAX = 0xffff_ffff_ffff_ffffn;
 
@@ -77,6 +80,7 @@ const U64_MAX = 0xffff_ffff_ffff_ffffn;
 export class OracleClient implements AsyncDisposable {
   readonly #options: ResolvedOptions;
   readonly #world: ClientWorld;
+  readonly #aborts = new Aborts();
   readonly #leaders: LeaderCache;
   readonly #changes = new Watched<Leader | undefined>(undefined);
   readonly #queue: TimestampQueue;
@@ -104,11 +108,11 @@ export class OracleClient implements AsyncDisposable {
       ...world,
       metrics,
       timeoutMs: options.attemptTimeoutMs,
-      aborts: new Aborts(),
+      aborts: this.#aborts,
       leaders: this.#leaders,
       newSearch: () => new Search(search, world.timers.now()),
     };
-    this.#queue = new TimestampQueue({ ...context, queueMax: options.queueMax, searchMs: options.deadlineMs });
+    this.#queue = new TimestampQueue({ ...context, queueMax: options.queueMax, searchMs: Math.max(options.deadlineMs, SEARCH_LEAST_MS) });
     this.#calls = new Calls({ ...context, callsMax: options.callsMax });
   }
 
@@ -119,7 +123,8 @@ export class OracleClient implements AsyncDisposable {
    */
   static connect(endpoints: readonly string[] | string, options: ClientOptions = {}): OracleClient {
     const resolved = resolveClientOptions(endpoints, options);
-    const transport = new GrpcTransport({ tls: resolved.tls, configured: resolved.endpoints, keepaliveMs: resolved.keepaliveMs });
+    const { tls, endpoints: configured, attemptTimeoutMs: connectTimeoutMs, keepaliveMs } = resolved;
+    const transport = new GrpcTransport({ tls, configured, connectTimeoutMs, keepaliveMs });
     return new OracleClient(resolved, { transport, timers: realTimers, random: Math.random });
   }
 
@@ -223,6 +228,8 @@ export class OracleClient implements AsyncDisposable {
    * as `getSeq`.
    */
   async acquireLease(holder: string | Uint8Array, options: AcquireLeaseOptions = {}): Promise<LeaseGrant> {
+    if (typeof holder === "string" && !holder.isWellFormed())
+      throw invalid(`holder ${JSON.stringify(holder.slice(0, 40))} has a lone surrogate, which UTF-8 cannot say`);
     const bytes = typeof holder === "string" ? encodeUtf8(holder) : holder;
     const max = LIMIT_RANGES.maxHolderBytes.through;
     if (bytes.length < 1 || bytes.length > max) throw invalid(`holder of ${bytes.length} bytes must have 1 to ${max}`);
@@ -264,12 +271,12 @@ export class OracleClient implements AsyncDisposable {
 
   /**
    * Acquires the holder's lease, runs `fn` while keeping it alive, and releases it. `fn` gets the bound, and a signal that is aborted before the lease can be
-   * lost: it must stop stamping then. Returns what `fn` returns.
+   * lost: it must stop stamping then. Returns what `fn` returns. `deadlineMs` is for acquiring, not for `fn`.
    *
    * @throws what `fn` throws; OracleError TSO_LEASE_LOST where the lease was lost before `fn` ended, whatever it returned; and as `acquireLease`.
    */
   withLease<T>(holder: string | Uint8Array, options: WithLeaseOptions, fn: (lease: HeldLease) => Promise<T> | T): Promise<T> {
-    return holdLease({ client: this, timers: this.#world.timers, logger: this.#options.logger }, holder, options, fn);
+    return holdLease({ client: this, timers: this.#world.timers, logger: this.#options.logger, aborts: this.#aborts }, holder, options, fn);
   }
 
   /** Ends all calls: TSO_CLOSED, or TSO_OUTCOME_UNKNOWN for what was sent and changes something. Await your calls first. May be called twice. */

@@ -72,6 +72,15 @@ export class Search {
     this.#worklist = [hint.endpoint, ...this.#worklist.filter((each) => each !== hint.endpoint)];
   }
 
+  /** `endpoint` answered as the leader of an earlier epoch than is known: it was deposed and does not know it, or all of it was set up anew. */
+  stale(endpoint: Endpoint, epochs: { readonly answered: bigint; readonly known: bigint | undefined }): void {
+    const { leaders, metrics } = this.#context;
+    this.#election = true;
+    this.#loss = `${endpoint}: answered in epoch ${epochs.answered}, and an answer of epoch ${epochs.known} was seen before`;
+    metrics.add("tsoracle_client_stale_answers_total", 1);
+    leaders.refuted(endpoint);
+  }
+
   /** `endpoint` gave no answer. */
   lost(endpoint: Endpoint, detail: string): void {
     this.#context.leaders.refuted(endpoint);

@@ -4,7 +4,7 @@ export interface ClientTimers {
   now(): number;
   /** Milliseconds since 1970, of a clock that also runs while the machine sleeps, and can be set back. */
   wall(): number;
-  /** Calls `run` once, not before `ms` have passed; returns how to prevent that. `keepsAlive`: whether the process waits for it. */
+  /** Calls `run` once, when `ms` have passed, or a millisecond less; returns how to prevent that. `keepsAlive`: whether the process waits for it. */
   after(ms: number, keepsAlive: boolean, run: () => void): () => void;
 }
 

@@ -7,7 +7,7 @@ import { OracleError } from "../base/errors.ts";
 import type { GetTsRequest, GetTsResponse } from "../gen/tsoracle/v1/tso.ts";
 import { GRANT_COUNT_MAX, PHYSICAL_MS_MAX, packTimestamp, type Timestamp } from "../oracle/rules/timestamp.ts";
 import type { Aborts } from "./aborts.ts";
-import { type Attempt, type AttemptContext, attempt } from "./attempt.ts";
+import { type Attempt, type AttemptContext, attempt, isLost } from "./attempt.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { LeaderCache } from "./leader-cache.ts";
 import type { CallLimits } from "./limits.ts";
@@ -125,54 +125,72 @@ export class TimestampQueue {
     } catch (error) {
       for (const waiter of [...this.#aboard, ...this.#waiting]) this.#giveUp(waiter, error);
     } finally {
-      this.#context.metrics.set("tsoracle_client_queue_depth", 0);
       this.#found();
       this.#waiting = this.#waiting.filter(({ ended }) => !ended);
       this.#flying = false;
+      this.#context.metrics.set("tsoracle_client_queue_depth", 0);
     }
   }
 
+  /** Asks one node, for all who wait when there is a connection to it. */
   async #flyOnce(): Promise<void> {
     const search = this.#currentSearch();
     const endpoint = search.next();
     if (endpoint === undefined) return this.#passed(search);
     const { metrics } = this.#context;
-    metrics.set("tsoracle_client_in_flight", 1);
     let total = 0;
     const request = (): GetTsRequest => {
       total = this.#board();
       metrics.set("tsoracle_client_queue_depth", this.#waiting.length);
       return { count: total };
     };
+    metrics.set("tsoracle_client_in_flight", 1);
     this.#attempt = attempt(this.#context, endpoint, "getTs", request, Number.POSITIVE_INFINITY);
     const reply = await this.#attempt.reply;
     this.#attempt = undefined;
     metrics.set("tsoracle_client_in_flight", 0);
-    const aboard = this.#aboard;
-    this.#aboard = [];
     if (reply.type === "answer") {
-      if (this.#take(search, endpoint, reply.value, total)) {
-        this.#found();
-        return this.#hand(aboard, reply.value);
-      }
-    } else {
-      const verdict = judge("getTs", endpoint, reply);
-      if (verdict.type === "final") {
-        this.#found();
-        for (const waiter of aboard) this.#giveUp(waiter, verdict.error);
-        return;
-      }
-      if (verdict.type === "not-leader") search.notLeader(endpoint, verdict.hint, this.#context.timers.now());
-      else if (verdict.type === "failed") search.failed(endpoint, verdict.detail);
-      else if (verdict.reason !== "abandoned") search.lost(endpoint, verdict.detail);
-      const reason = verdict.type === "lost" ? verdict.reason : RETRY_REASON[verdict.type];
-      if (reason !== "abandoned") metrics.add("tsoracle_client_retries_total", 1, { reason });
+      if (this.#isAnswer(search, endpoint, reply.value, total)) this.#hand(reply.value);
+      else this.#requeue();
+      return;
     }
-    for (const waiter of aboard) {
+    const verdict = judge("getTs", endpoint, reply);
+    switch (verdict.type) {
+      case "final":
+        return this.#failAboard(verdict.error);
+      case "not-leader":
+        search.notLeader(endpoint, verdict.hint, this.#context.timers.now());
+        metrics.add("tsoracle_client_retries_total", 1, { reason: "not_leader" });
+        return this.#requeue();
+      case "lost":
+        if (verdict.reason !== "abandoned") {
+          search.lost(endpoint, verdict.detail);
+          metrics.add("tsoracle_client_retries_total", 1, { reason: verdict.reason });
+        }
+        return this.#requeue();
+      case "failed":
+        search.failed(endpoint, verdict.detail);
+        metrics.add("tsoracle_client_retries_total", 1, { reason: "transport" });
+        return this.#requeue();
+      default:
+        return verdict satisfies never;
+    }
+  }
+
+  /** Those who were aboard wait again, before all others. */
+  #requeue(): void {
+    for (const waiter of this.#aboard) {
       waiter.aboard = false;
       waiter.tried = true;
     }
-    this.#waiting = [...aboard, ...this.#waiting].filter(({ ended }) => !ended);
+    this.#waiting = [...this.#aboard, ...this.#waiting].filter(({ ended }) => !ended);
+    this.#aboard = [];
+  }
+
+  #failAboard(error: OracleError): void {
+    this.#found();
+    for (const waiter of this.#aboard) this.#giveUp(waiter, error);
+    this.#aboard = [];
   }
 
   /** Takes from the front as many as one grant can serve, and returns their sum. */
@@ -193,7 +211,7 @@ export class TimestampQueue {
   }
 
   /** Whether an answer is one: what was asked for, of no earlier leadership, and above all that was handed out before. */
-  #take(search: Search, endpoint: Endpoint, answer: GetTsResponse, total: number): boolean {
+  #isAnswer(search: Search, endpoint: Endpoint, answer: GetTsResponse, total: number): boolean {
     const { leaders, timers, metrics } = this.#context;
     const problem = this.#problemOf(answer, total);
     if (problem !== undefined) {
@@ -201,9 +219,9 @@ export class TimestampQueue {
       metrics.add("tsoracle_client_retries_total", 1, { reason: "decode_error" });
       return false;
     }
-    if (leaders.answered(endpoint, epochFromParts(answer.epochHi, answer.epochLo), timers.now())) return true;
-    search.notLeader(endpoint, undefined, timers.now());
-    metrics.add("tsoracle_client_stale_answers_total", 1);
+    const epoch = epochFromParts(answer.epochHi, answer.epochLo);
+    if (leaders.answered(endpoint, epoch, timers.now())) return true;
+    search.stale(endpoint, { answered: epoch, known: leaders.epoch });
     return false;
   }
 
@@ -220,10 +238,12 @@ export class TimestampQueue {
   }
 
   /** The hot loop: a block each, in the order in which they came. */
-  #hand(aboard: readonly Waiter[], answer: GetTsResponse): void {
+  #hand(answer: GetTsResponse): void {
+    this.#found();
     const epoch = epochFromParts(answer.epochHi, answer.epochLo);
     let next: bigint = firstOf(answer);
-    for (const waiter of aboard) {
+    this.#last = next + BigInt(answer.count) - 1n;
+    for (const waiter of this.#aboard) {
       if (!waiter.ended) {
         waiter.ended = true;
         waiter.forget?.();
@@ -232,7 +252,7 @@ export class TimestampQueue {
       }
       next += waiter.count === 1 ? 1n : BigInt(waiter.count);
     }
-    this.#last = next - 1n;
+    this.#aboard = [];
     this.#context.metrics.add("tsoracle_client_timestamps_total", answer.count);
   }
 
@@ -271,8 +291,8 @@ export class TimestampQueue {
 
   #abandon(): void {
     if (this.#attempt === undefined) return;
-    const isLeaderLost = this.#closed === undefined && this.#context.leaders.doubted(this.#attempt.endpoint);
-    this.#attempt.abandon(isLeaderLost ? "timeout" : "abandoned");
+    const isNodeLost = this.#closed === undefined && isLost(this.#attempt, this.#context);
+    this.#attempt.abandon(isNodeLost ? "drop" : "keep");
   }
 
   /** A search goes on from one request to the next while there is no answer; but no longer than a call, so that its caps are those of a call. */
@@ -318,8 +338,6 @@ export class TimestampQueue {
     return (learned ?? this.#context.newSearch()).timeUp(allowedMs);
   }
 }
-
-const RETRY_REASON = { "not-leader": "not_leader", failed: "transport" } as const;
 
 function firstOf({ physicalMs, logicalStart }: GetTsResponse): Timestamp {
   return packTimestamp({ physicalMs: Number(physicalMs), logical: logicalStart });

@@ -46,20 +46,17 @@ export type Reply<T> =
 /** "abandoned": nobody waits for it any more, which says nothing about the node. */
 export type LossReason = Exclude<RetryReason, "not_leader"> | "abandoned";
 
-/** Why an attempt is given up: after a timeout the connection itself is in doubt. */
-export type CancelReason = "timeout" | "abandoned";
+/** Gives an attempt up: its callback is not called any more. "drop" where the connection itself is in doubt, so that the next attempt has a new one. */
+export type Cancel = (connection: "keep" | "drop") => void;
 
-/** Gives an attempt up: its callback is not called any more. */
-export type Cancel = (reason: CancelReason) => void;
+/** How connecting ended. "refused": a request that is sent is told why. "silent": nothing came of it in time, or none could be begun. */
+export type Connected = { readonly type: "ready" } | { readonly type: "refused" } | { readonly type: "silent"; readonly details: string };
 
 export interface Transport {
   /** Whether a request would leave at once. */
   isReady(endpoint: Endpoint): boolean;
-  /**
-   * Tries to be ready. Calls `done`, later, when it is, or with what is known of a failure; never both. After a failure `send` may still be called: it
-   * tells the cause.
-   */
-  connect(endpoint: Endpoint, done: (connected: boolean) => void): Cancel;
+  /** Tries to be ready. Calls `done`, later, once, within the time that the transport allows a connection. */
+  connect(endpoint: Endpoint, done: (result: Connected) => void): Cancel;
   /** Hands one request to the network, once: it is never sent a second time. Calls `done`, later, once. */
   send<M extends Method>(
     endpoint: Endpoint,
@@ -67,6 +64,6 @@ export interface Transport {
     request: Messages[M]["request"],
     done: (reply: Reply<Messages[M]["response"]>) => void,
   ): Cancel;
-  /** Ends all connections; callbacks of what is under way may not be called any more. */
+  /** Ends all connections; callbacks of what is under way may not be called any more. Nothing is sent afterwards. */
   close(): void;
 }

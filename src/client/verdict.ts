@@ -25,24 +25,21 @@ export type Verdict =
   | { readonly type: "lost"; readonly reason: LossReason; readonly detail: string; readonly changed: boolean }
   /** The node failed; another one may not. */
   | { readonly type: "failed"; readonly detail: string; readonly changed: boolean }
-  /** The end of the call. */
+  /** It did nothing, and asking again would not help. */
   | { readonly type: "final"; readonly error: OracleError };
 
 export function judge(method: Method, endpoint: Endpoint, reply: Exclude<Reply<unknown>, { type: "answer" }>): Verdict {
   if (reply.type === "lost") {
-    const changed = reply.sent && REPEATS[method] !== "read";
-    if (changed && REPEATS[method] === "once") return { type: "final", error: unknownBlock(endpoint, reply.details) };
-    return { type: "lost", reason: reply.reason, detail: reply.details, changed };
+    return { type: "lost", reason: reply.reason, detail: reply.details, changed: reply.sent && REPEATS[method] !== "read" };
   }
   // Its presence alone says so, and such an answer is given before anything is done.
   if (reply.code === status.FAILED_PRECONDITION && reply.hint !== undefined) return { type: "not-leader", hint: reply.hint };
   const code = definiteCode(method, reply.code, reply.details);
   if (code !== undefined) return { type: "final", error: new OracleError(code, `${endpoint}: ${reply.details}`) };
   const detail = `${reply.details} (${status[reply.code] ?? reply.code})`;
-  if (REPEATS[method] === "once") return { type: "final", error: unknownBlock(endpoint, detail) };
   const changed = REPEATS[method] !== "read";
   switch (reply.code) {
-    case status.FAILED_PRECONDITION: // of a read, which has no precondition but a leader
+    case status.FAILED_PRECONDITION: // without the trailer, of a read, which has no precondition but a leader
       return { type: "not-leader", hint: undefined };
     case status.DEADLINE_EXCEEDED:
       return { type: "lost", reason: "deadline_exceeded", detail, changed };
@@ -52,11 +49,6 @@ export function judge(method: Method, endpoint: Endpoint, reply: Exclude<Reply<u
     default:
       return { type: "failed", detail, changed };
   }
-}
-
-/** A sequence's request was sent to `endpoint`, and nothing definite came back. */
-export function unknownBlock(endpoint: Endpoint, detail: string, options?: ErrorOptions): OracleError {
-  return new OracleError("TSO_OUTCOME_UNKNOWN", `the block may be used up; ${endpoint}: ${detail}`, options);
 }
 
 /** The codes that say for certain that nothing was done, each with what it means for `method`. Any other is no such proof. */

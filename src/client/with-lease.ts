@@ -2,6 +2,7 @@
 import { messageOf, OracleError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Timestamp } from "../oracle/rules/timestamp.ts";
+import type { Aborts } from "./aborts.ts";
 import { type CallOptions, wholeArgument } from "./limits.ts";
 import { HOUR_MS } from "./options.ts";
 import type { ClientTimers } from "./timers.ts";
@@ -47,6 +48,7 @@ export interface LeaseContext {
   readonly client: LeaseClient;
   readonly timers: ClientTimers;
   readonly logger: Logger;
+  readonly aborts: Aborts;
 }
 
 const DAY_MS = 86_400_000;
@@ -79,6 +81,8 @@ export async function holdLease<T>(
   const granted = await client.acquireLease(holder, { ...limits, ttlMs, holderEpoch });
   const keeper = new Keeper(context, granted, { heldMs: ttlMs - marginMs, renewAfterMs: ttlMs * RENEW_AFTER, began, signal: limits.signal });
   try {
+    keeper.throwIfLost(); // acquiring may have taken its time
+    limits.signal?.throwIfAborted();
     const result = await fn(keeper.lease);
     keeper.throwIfLost();
     return result;
@@ -141,10 +145,7 @@ class Keeper {
       assertHeld: () => this.#assertHeld(),
     };
     const { signal } = times;
-    const onAbort = (): void => this.#controller.abort(signal?.reason);
-    if (signal?.aborted === true) onAbort();
-    signal?.addEventListener("abort", onAbort);
-    this.#forgetCaller = () => signal?.removeEventListener("abort", onAbort);
+    this.#forgetCaller = signal === undefined ? () => undefined : context.aborts.on(signal, () => this.#controller.abort(signal.reason));
     this.#look();
     this.#renewals = this.#renewAll();
   }
@@ -193,7 +194,7 @@ class Keeper {
   }
 
   async #renewAll(): Promise<void> {
-    let waitMs = this.#renewAfterMs - (this.#heldMs - this.#leftMs());
+    let waitMs = this.#untilRenewalMs();
     while (await this.#wait(waitMs)) {
       const began = momentOf(this.#context.timers);
       try {
@@ -203,13 +204,18 @@ class Keeper {
         });
         this.#renewed = began;
         this.#upperBoundMs = Math.max(this.#upperBoundMs, upperBoundMs);
-        waitMs = this.#renewAfterMs;
+        waitMs = this.#untilRenewalMs();
       } catch (error) {
         if (this.#ended.signal.aborted) return;
         if (error instanceof OracleError && isFinal(error)) return this.#lose(`lease ${this.#id} is lost: ${error.message}`, error);
         waitMs = RETRY_MS; // the time that is left may still bring one
       }
     }
+  }
+
+  /** Counted from when the last one was asked for, as the lease's time is. */
+  #untilRenewalMs(): number {
+    return this.#renewAfterMs - (this.#heldMs - this.#leftMs());
   }
 
   /** Returns whether to go on: `ms` have passed, and the lease is still wanted and held. */

@@ -232,7 +232,12 @@ describe.concurrent("exit codes", () => {
     ["a key of 65 characters and 130 bytes", 2, ["seq", "next", "ä".repeat(65)], /invalid sequence key/],
     ["more values than one block may hold", 2, ["seq", "next", "x", "-n", "65537"], /count must be between 1 and the maximum/],
     ["an empty holder", 2, ["lease", "acquire", ""], /holder of 0 bytes must have 1 to 1024/],
-    ["a holder of 129 bytes", 2, ["lease", "acquire", "x".repeat(129)], /TSO_INVALID_ARGUMENT: \S+:\d+: lease holder must be 1\.\.=128 bytes, got 129$/],
+    [
+      "a holder of 129 bytes",
+      2,
+      ["lease", "acquire", "x".repeat(129)],
+      /TSO_INVALID_ARGUMENT: \S+:\d+: lease holder must be 1\.\.=128 bytes, got 129$/,
+    ],
     ["a sequence that was never used", 3, ["seq", "peek", "never"], /unknown sequence: never \(NOT_FOUND\)/],
     ["a lease that is not held", 3, ["lease", "renew", "12"], /TSO_LEASE_LOST: \S+:\d+: unknown lease id 12$/],
   ];

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { constants, createServer as createHttp2Server, type Http2Server, type ServerHttp2Stream } from "node:http2";
-import { type AddressInfo, createServer as createTcpServer, type Socket, type Server as TcpServer } from "node:net";
+import { type AddressInfo, connect as connectTcp, createServer as createTcpServer, type Socket, type Server as TcpServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -13,6 +13,7 @@ import { OracleError } from "../../src/base/errors.ts";
 import { resolveEndpoints } from "../../src/client/endpoint.ts";
 import { GrpcTransport, HINTED_CHANNELS_MAX } from "../../src/client/grpc-transport.ts";
 import { type ClientOptions, OracleClient } from "../../src/client/index.ts";
+import type { Connected } from "../../src/client/transport.ts";
 import { GetSeqResponse, LeaderHint, TsoServiceService } from "../../src/gen/tsoracle/v1/tso.ts";
 import { memoryDriver } from "../../src/oracle/drivers/memory.ts";
 import { OracleServer } from "../../src/server/index.ts";
@@ -130,6 +131,7 @@ function idleClient(address: string): OracleClient {
   const transport = new GrpcTransport({
     tls: undefined,
     configured: endpoints,
+    connectTimeoutMs: 2_000,
     keepaliveMs: 1_000,
     channelOptions: { "grpc.client_idle_timeout_ms": 1_000 },
   });
@@ -326,13 +328,13 @@ describe("a sequence's outcome, where the connection fails", () => {
   });
 });
 
-async function listening(server: Http2Server | TcpServer): Promise<string> {
+async function listening(server: Http2Server | TcpServer, host = "127.0.0.1"): Promise<string> {
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
     socket.on("error", () => undefined);
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(0, host);
   await once(server, "listening");
   ends.push(() => {
     for (const socket of sockets) socket.destroy();
@@ -355,13 +357,13 @@ test("after a timeout there is a new connection, and what is under way on the ol
       reply(null, { frontierPhysicalMs: 5n, epochHi: 0n, epochLo: 1n });
     },
   });
-  const transport = new GrpcTransport({ tls: undefined, configured: [address], keepaliveMs: 30_000 });
+  const transport = new GrpcTransport({ tls: undefined, configured: [address], connectTimeoutMs: 2_000, keepaliveMs: 30_000 });
   ends.push(() => transport.close());
   await new Promise((resolve) => transport.connect(address, resolve));
   const slow = new Promise((resolve) => transport.send(address, "getSeq", { key: "slow", count: 1 }, resolve));
   await expect.poll(() => replies.length).toBe(1);
   const cancel = transport.send(address, "getSafeFrontier", {}, () => expect.unreachable("it was given up"));
-  cancel("timeout");
+  cancel("drop");
   const again = await new Promise((resolve) => transport.send(address, "getSafeFrontier", {}, resolve));
   expect(again).toMatchObject({ type: "answer", value: { frontierPhysicalMs: 5n } });
   expect(peers.size, "connections").toBe(2);
@@ -369,10 +371,91 @@ test("after a timeout there is a new connection, and what is under way on the ol
   expect(await slow).toMatchObject({ type: "answer", value: { key: "slow" } });
 });
 
+/** A proxy before `address` whose first `silent` connections are never answered. */
+async function silentAtFirst(
+  address: string,
+  silent: number,
+): Promise<{ readonly address: string; readonly counts: { opened: number; closed: number } }> {
+  const counts = { opened: 0, closed: 0 };
+  const [host, port] = address.split(":");
+  const proxy = createTcpServer((socket) => {
+    counts.opened += 1;
+    socket.on("error", () => undefined);
+    socket.on("close", () => {
+      counts.closed += 1;
+    });
+    if (counts.opened <= silent) return void socket.resume();
+    const upstream = connectTcp({ host: host ?? "", port: Number(port) });
+    upstream.on("error", () => undefined);
+    socket.pipe(upstream);
+    upstream.pipe(socket);
+  });
+  return { address: await listening(proxy), counts };
+}
+
+test("a handshake that never ends is given up, however impatient the callers are, and its socket is closed", async () => {
+  const { address } = await served();
+  const proxy = await silentAtFirst(address, 2);
+  const client = connect(proxy.address, { attemptTimeoutMs: 400 });
+  let failed = 0;
+  let answer: bigint | undefined;
+  while (answer === undefined && failed < 100) {
+    answer = await client.getTs({ deadlineMs: 150 }).catch(() => {
+      failed += 1;
+      return undefined;
+    });
+  }
+  expect(answer, "after two handshakes of 400 ms each").toBeGreaterThan(0n);
+  expect(proxy.counts.opened).toBe(3);
+  await expect.poll(() => proxy.counts.closed).toBe(2);
+});
+
+test.each([{}, { tls: true }] as const)("no socket is left behind by connections that were given up (%j)", async (options) => {
+  const proxy = await silentAtFirst("127.0.0.1:1", Number.POSITIVE_INFINITY);
+  const client = connect(proxy.address, { attemptTimeoutMs: 50, backoffMaxMs: 50, ...options });
+  await expect(client.getTs({ deadlineMs: 1_000 })).rejects.toMatchObject({ code: "TSO_DEADLINE" });
+  expect(proxy.counts.opened).toBeGreaterThan(5);
+  await client.close();
+  await expect.poll(() => proxy.counts.opened - proxy.counts.closed).toBe(0);
+});
+
+test("hints to many silent endpoints at once cost one connection each, and those beyond 32 none", async () => {
+  const proxy = createTcpServer();
+  let opened = 0;
+  proxy.on("connection", () => {
+    opened += 1;
+  });
+  const port = Number((await listening(proxy, "0.0.0.0")).split(":")[1]);
+  const transport = new GrpcTransport({ tls: undefined, configured: ["configured:1"], connectTimeoutMs: 1_500, keepaliveMs: 30_000 });
+  ends.push(() => transport.close());
+  const results = await Promise.all(
+    Array.from({ length: 40 }, (_, host) => new Promise<Connected>((resolve) => transport.connect(`127.0.1.${host + 1}:${port}`, resolve))),
+  );
+  expect(opened).toBe(HINTED_CHANNELS_MAX);
+  const details = results.map((result) => (result.type === "silent" ? result.details : result.type));
+  expect(details.filter((detail) => detail === "no connection within 1500 ms")).toHaveLength(HINTED_CHANNELS_MAX);
+  expect(details.filter((detail) => detail.startsWith("32 connections to endpoints that are not configured"))).toHaveLength(8);
+});
+
+test("a node that speaks as the network layer does is taken at its word: a sequence's request that it had was sent", async () => {
+  let asked = 0;
+  const handler = failing(status.UNAVAILABLE, "No connection established. Last error: upstream");
+  const client = connect(
+    await scripted({
+      getSeq: (...args: readonly unknown[]) => {
+        asked += 1;
+        (handler as (...args: readonly unknown[]) => void)(...args);
+      },
+    }),
+  );
+  await expect(client.getSeq("a")).rejects.toMatchObject({ code: "TSO_OUTCOME_UNKNOWN" });
+  expect(asked).toBe(1);
+});
+
 test("channels that hints led to are closed when there are too many, and one that is needed again is opened again", async () => {
   const { address } = await served();
   const port = Number(address.split(":")[1]);
-  const transport = new GrpcTransport({ tls: undefined, configured: ["configured:1"], keepaliveMs: 30_000 });
+  const transport = new GrpcTransport({ tls: undefined, configured: ["configured:1"], connectTimeoutMs: 2_000, keepaliveMs: 30_000 });
   ends.push(() => transport.close());
   const ask = (endpoint: string): Promise<string> =>
     new Promise((resolve) => {

@@ -6,7 +6,7 @@ import { status } from "@grpc/grpc-js";
 import type { Endpoint } from "../../src/client/endpoint.ts";
 import type { ClientWorld } from "../../src/client/oracle-client.ts";
 import type { ClientTimers } from "../../src/client/timers.ts";
-import type { Cancel, Messages, Method, Reply, Transport } from "../../src/client/transport.ts";
+import type { Cancel, Connected, Messages, Method, Reply, Transport } from "../../src/client/transport.ts";
 import { LeaderHint } from "../../src/gen/tsoracle/v1/tso.ts";
 
 export interface Behaviour {
@@ -66,12 +66,14 @@ const HONEST: Behaviour = { workMs: 1, replyMs: 1, what: { type: "honest" }, hin
 export const DOWNGRADE: Endpoint = "downgrade:1";
 export const UPGRADE: Endpoint = "upgrade:1";
 
+const CONNECT_TIMEOUT_MS = 2_000;
+
 /** What a hint may name and nobody listens at. */
 export const NOWHERE: Endpoint = "nowhere:1";
 
 export class ScriptedWorld implements ClientWorld {
   readonly timers: ClientTimers;
-  readonly transport: Transport;
+  readonly transport: { -readonly [Name in keyof Transport]: Transport[Name] };
   readonly random: () => number;
   /** Counts what happens: the one clock of all histories. */
   step = 0;
@@ -83,6 +85,7 @@ export class ScriptedWorld implements ClientWorld {
   /** What was broken that holds of every client, whatever the nodes do. */
   readonly violations: string[] = [];
   readonly asked = new Set<Endpoint>();
+  connectMs = 1;
   /** Told of the count of every request for timestamps, when it leaves. */
   onTimestamps: (count: number) => void = () => undefined;
   readonly #events = new Agenda();
@@ -106,7 +109,7 @@ export class ScriptedWorld implements ClientWorld {
     this.timers = {
       now: () => this.#now,
       wall: () => 1_800_000_000_000 + this.#now,
-      after: (ms, _, run) => this.at(this.#now + Math.max(0, ms), run),
+      after: (ms, _, run) => this.at(this.#now + Math.max(1, Math.trunc(ms)), run), // as Node does: a little early
     };
     this.transport = {
       isReady: (endpoint) => this.#connected.has(endpoint),
@@ -163,6 +166,11 @@ export class ScriptedWorld implements ClientWorld {
     this.#reigns.push({ endpoint, epoch: (before?.epoch ?? 0n) + 1n, first: next, next });
   }
 
+  /** As if all were set up anew. */
+  forgetEpochs(): void {
+    this.#reigns.length = 0;
+  }
+
   reach(endpoint: Endpoint, reachable: Reachable): void {
     this.#reachable.set(endpoint, reachable);
     this.#connected.delete(endpoint);
@@ -182,13 +190,14 @@ export class ScriptedWorld implements ClientWorld {
     for (const node of this.#nodes) this.#reachable.set(node, "up");
   }
 
-  #connect(endpoint: Endpoint, done: (connected: boolean) => void): Cancel {
+  #connect(endpoint: Endpoint, done: (result: Connected) => void): Cancel {
     this.asked.add(endpoint);
     const reachable = this.#nodes.includes(endpoint) ? (this.#reachable.get(endpoint) ?? "up") : "refused";
-    if (reachable === "silent") return () => undefined;
-    return this.at(this.#now + 1, () => {
+    const takesMs = reachable === "silent" ? CONNECT_TIMEOUT_MS : this.connectMs;
+    return this.at(this.#now + takesMs, () => {
       if (reachable === "up") this.#connected.add(endpoint);
-      done(reachable === "up");
+      if (reachable === "silent") done({ type: "silent", details: "scripted silence" });
+      else done({ type: reachable === "up" ? "ready" : "refused" });
     });
   }
 

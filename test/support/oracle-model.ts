@@ -163,7 +163,8 @@ function grant(state: ModelState, limits: OracleLimits, group: SequenceGroup): G
   if (group.length === 0) return refused({ reason: "empty-group" });
   if (group.length > limits.maxBatchKeys) return refused({ reason: "too-many-keys", count: group.length, max: limits.maxBatchKeys });
   const twice = group.find(({ key }, index) => group.slice(0, index).some((earlier) => earlier.key === key));
-  if (twice !== undefined) return refused(keyFits(twice.key, limits) ? { reason: "duplicate-key", key: twice.key } : { reason: "invalid-key" });
+  if (twice !== undefined)
+    return refused(Buffer.byteLength(twice.key) <= limits.maxKeyBytes ? { reason: "duplicate-key", key: twice.key } : { reason: "invalid-key" });
   for (const { key, count } of group) {
     if (count === 0 || count > limits.maxCount) return refused({ reason: "invalid-count", count, max: limits.maxCount });
     if (!keyFits(key, limits)) return refused({ reason: "invalid-key" });

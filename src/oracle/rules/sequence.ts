@@ -40,8 +40,8 @@ export function validateGroup(limits: OracleLimits, group: SequenceGroup): Refus
   if (group.length > limits.maxBatchKeys) return { reason: "too-many-keys", count: group.length, max: limits.maxBatchKeys };
   const keys = new Set<string>();
   for (const { key } of group) {
-    // A refusal names no key that may not be one: it could be of any length.
-    if (keys.has(key)) return isSequenceKey(key, limits) ? { reason: "duplicate-key", key } : { reason: "invalid-key" };
+    // A refusal names no key that is longer than a key may be: it could be of any length.
+    if (keys.has(key)) return encodeUtf8(key).length <= limits.maxKeyBytes ? { reason: "duplicate-key", key } : { reason: "invalid-key" };
     keys.add(key);
   }
   for (const { key, count } of group) {

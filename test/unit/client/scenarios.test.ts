@@ -328,6 +328,109 @@ test("who leads can be followed", async () => {
   expect(seen.at(-1)).toBe("c:1 2");
 });
 
+test("the deadline of one call says nothing of the node: others go on with the same connection and the same leader", async () => {
+  const { world, client } = living({ nodes: ["a:1"], script: [doing({ type: "honest" }, { workMs: 80 })] });
+  let dropped = 0;
+  const { connect, send } = world.transport;
+  world.transport.send = (...args) => {
+    const cancel = send(...args);
+    return (connection) => {
+      if (connection === "drop") dropped += 1;
+      cancel(connection);
+    };
+  };
+  world.transport.connect = (...args) => {
+    const cancel = connect(...args);
+    return (connection) => {
+      if (connection === "drop") dropped += 1;
+      cancel(connection);
+    };
+  };
+  await primed(client, world, honest);
+  for (let i = 0; i < 20; i++) {
+    const calls = [client.getSafeFrontier({ deadlineMs: 50 }), client.getSeq("x", 1, { deadlineMs: 50 }), client.getTs({ deadlineMs: 50 })];
+    const patient = watched(client.getSafeFrontier(), world);
+    for (const call of calls) call.catch(() => undefined);
+    await world.run(world.now + 200);
+    expect(patient.error).toBeUndefined();
+    expect(client.cachedLeader).toBeDefined();
+  }
+  expect(dropped).toBe(0);
+});
+
+test("a node that never answers a sequence's request is left for the next one", async () => {
+  const { world, client } = living({ leader: "b:1", random: () => 0 });
+  await primed(client, world);
+  world.replaceScript([silent]);
+  const first = watched(client.getSeq("x", 1, { deadlineMs: 3_000 }), world);
+  await world.run(world.now + 4_000);
+  expect(first.error).toMatchObject({ code: "TSO_OUTCOME_UNKNOWN" });
+  world.replaceScript([]);
+  world.lead("c:1");
+  world.reach("b:1", "silent");
+  const second = watched(client.getSeq("y"), world);
+  await world.run(world.now + 100);
+  expect(second.error).toBeUndefined();
+  expect(second.result, "asked of another node, at once").toBeDefined();
+});
+
+test("what keeps a lease is not refused for the load of others", async () => {
+  const { world, client } = living({ client: { callsMax: 1 }, script: [doing({ type: "honest" }, { workMs: 500 })] });
+  const calls = [client.getSeq("x"), client.renewLease(1n), client.releaseLease(1n)].map((each) => watched<unknown>(each, world));
+  await expect(client.acquireLease("h")).rejects.toMatchObject({ code: "TSO_OVERLOADED" });
+  await world.run(5_000);
+  expect(calls.map(({ error }) => error)).toEqual([undefined, undefined, undefined]);
+});
+
+test("however short the deadlines, a search in vain goes slower and slower", async () => {
+  const { world, client, counts } = living({ leader: undefined, client: { deadlineMs: 1 } });
+  const call = watched(client.getTs({ deadlineMs: 10_000 }), world);
+  await world.run(11_000);
+  expect(call.error).toMatchObject({ code: "TSO_NO_LEADER" });
+  expect(counts.length, "requests").toBeLessThan(200);
+});
+
+test("an earlier epoch than is known is told as what it is", async () => {
+  const { world, client } = living({ nodes: ["a:1"] });
+  world.lead("a:1"); // of epoch 2
+  await primed(client, world);
+  world.forgetEpochs();
+  world.lead("a:1");
+  const calls = [client.getTs({ deadlineMs: 500 }), client.getSafeFrontier({ deadlineMs: 500 })].map((each) => watched<unknown>(each, world));
+  await world.run(world.now + 1_000);
+  for (const { error } of calls) expect(String(error)).toMatch(/TSO_NO_LEADER.*answered in epoch 1, and an answer of epoch 2 was seen before/);
+});
+
+test.each(["ask again", "give up", "close"] as const)("metrics that %s in the middle hurt nobody", async (what) => {
+  const reason = new Error("enough");
+  for (let at = 0; at < 40; at++) {
+    let told = 0;
+    let signals = new AbortController();
+    const states: ReturnType<typeof watched<unknown>>[] = [];
+    const act = (): void => {
+      if (told++ !== at) return;
+      if (what === "ask again") states.push(watched<unknown>(client.getTs(), world), watched<unknown>(client.getSafeFrontier(), world));
+      else if (what === "give up") signals.abort(reason);
+      else void client.close();
+    };
+    const metrics: ClientMetrics = { add: act, set: act, observe: act };
+    const { world, client } = living({
+      client: { metrics },
+      script: [doing({ type: "status", code: status.UNAVAILABLE, done: false }), honest, honest],
+    });
+    const { signal } = signals;
+    const calls = [client.getTs({ signal }), client.getTs(), client.getSafeFrontier({ signal }), client.acquireLease("h", { signal })];
+    states.push(...calls.map((each) => watched<unknown>(each, world)));
+    await world.run(2_000);
+    signals = new AbortController();
+    await world.run(15_000);
+    for (const { result, error } of states) expect(result ?? error, `told ${at}`).toBeDefined();
+    if (what === "ask again") expect(states.map(({ error }) => error)).toEqual(states.map(() => undefined));
+    expect(world.violations).toEqual([]);
+    expect(world.isQuiet).toBe(true);
+  }
+});
+
 test("metrics tell of redirects, retries, connections and the queue; one that throws is told of once, and hurts nobody", async () => {
   const told: string[] = [];
   const metrics: ClientMetrics = {
@@ -355,16 +458,17 @@ test("metrics tell of redirects, retries, connections and the queue; one that th
     warn: () => undefined,
     error: (_: object, message: string) => errors.push(message),
   };
-  const throwing: ClientMetrics = {
-    add: () => {
-      throw new Error("no disk");
-    },
-    set: () => undefined,
-    observe: () => undefined,
+  const throws = (): never => {
+    throw new Error("no disk");
   };
-  const hurt = living({ leader: "c:1", client: { metrics: throwing, logger } });
-  await primed(hurt.client, hurt.world);
-  expect(errors).toEqual(["the metrics threw, and are not called any more"]);
+  const rejects = (): void => Promise.reject(new Error("no disk")) as unknown as void;
+  for (const fails of [throws, rejects]) {
+    const hurt = living({ leader: "c:1", client: { metrics: { add: fails, set: fails, observe: fails }, logger } });
+    await primed(hurt.client, hurt.world);
+    expect(errors.splice(0)).toEqual(["the metrics threw, and are not called any more"]);
+  }
+  const mute = living({ leader: "c:1", client: { metrics: { add: throws, set: throws, observe: throws }, logger: { ...logger, error: throws } } });
+  await primed(mute.client, mute.world);
 });
 
 test("a status that is no end is followed by the next node", async () => {

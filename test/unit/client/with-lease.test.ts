@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { OracleError } from "../../../src/base/errors.ts";
 import { silentLogger } from "../../../src/base/logger.ts";
 import { createPrng } from "../../../src/base/prng.ts";
+import { Aborts } from "../../../src/client/aborts.ts";
 import { type HeldLease, holdLease, type WithLeaseOptions } from "../../../src/client/with-lease.ts";
 import { timestamp } from "../../../src/oracle/rules/timestamp.ts";
 import { ScriptedWorld } from "../../support/client-world.ts";
@@ -46,7 +47,7 @@ function leased(script: readonly { readonly answer: Answer; readonly takesMs: nu
     },
   };
   const hold = <T>(fn: (lease: HeldLease) => Promise<T> | T, options: WithLeaseOptions = {}) =>
-    holdLease({ client, timers: world.timers, logger: silentLogger }, "h", { ttlMs: TTL_MS, ...options }, fn);
+    holdLease({ client, timers: world.timers, logger: silentLogger, aborts: new Aborts() }, "h", { ttlMs: TTL_MS, ...options }, fn);
   return { world, events, holderEpochs, hold, isHeldByServer: () => world.now < expiresAt };
 }
 
@@ -165,7 +166,7 @@ function asleep(
     releaseLease: async () => undefined,
   };
   const hold = <T>(fn: (lease: HeldLease) => Promise<T> | T, options: WithLeaseOptions = {}) =>
-    holdLease({ client, timers, logger: silentLogger }, "h", { ttlMs: TTL_MS, ...options }, fn);
+    holdLease({ client, timers, logger: silentLogger, aborts: new Aborts() }, "h", { ttlMs: TTL_MS, ...options }, fn);
   return { world, hold };
 }
 
@@ -174,7 +175,9 @@ const never = (_: ScriptedWorld, signal: AbortSignal | undefined): Promise<typeo
   unlessAborted(signal, new Promise<typeof GRANTED>(() => undefined));
 
 test("a renewal that is answered after the machine slept is no renewal", async () => {
-  const { world, hold } = asleep(4_300, async (around) => {
+  let asked = 0;
+  const { world, hold } = asleep(4_300, async (around, signal) => {
+    if (asked++ > 0) return never(around, signal);
     await until(around, 4_310);
     return GRANTED;
   });
@@ -195,13 +198,30 @@ test("a function that ends after the machine slept had no lease in the end", asy
   await ended;
 });
 
-test("a caller who gave up while the lease was granted has told so before the function begins", async () => {
+test("a function is not begun with a lease that is lost, or for a caller who gave up, meanwhile", async () => {
+  const slow = leased([{ answer: "granted", takesMs: 9_000 }]);
+  const late = slow.hold(() => expect.unreachable());
+  const lost = expect(late).rejects.toMatchObject({ code: "TSO_LEASE_LOST" });
+  await slow.world.run(20_000);
+  await lost;
+  expect(slow.events.at(-1), "and it is given back").toMatch("release");
   const { world, hold } = asleep(Number.POSITIVE_INFINITY, never);
   const controller = new AbortController();
-  const result = hold(({ signal }) => signal.reason, { signal: controller.signal });
+  const result = hold(() => expect.unreachable(), { signal: controller.signal });
+  const aborted = expect(result).rejects.toBe("stop");
   controller.abort("stop"); // the server's answer is on its way, and comes
   await world.run(10);
-  expect(await result).toBe("stop");
+  await aborted;
+});
+
+test("slow renewals are asked for in time", async () => {
+  const { world, hold } = leased([
+    { answer: "granted", takesMs: 2 },
+    ...Array.from({ length: 20 }, () => ({ answer: "granted" as const, takesMs: 3_500 })),
+  ]);
+  const result = hold(() => until(world, 60_000));
+  await world.run(70_000);
+  await result;
 });
 
 test("what the function throws is thrown, and the lease released", async () => {

@@ -55,10 +55,10 @@ export class Channel {
 
   /** Calls that are under way on a connection go on; one that is only being made is ended. */
   close(): void {
-    const wasReady = this.isReady();
+    this.isReady(); // and then none is in a handshake
     this.#closed = true;
     this.client.close();
-    if (!wasReady) for (const socket of this.#connecting) socket.destroy();
+    for (const socket of this.#connecting) socket.destroy();
     this.#connecting.clear();
     setImmediate(() => this.#decide({ type: "silent", details: `no connection within ${this.#context.connectTimeoutMs} ms` }));
   }

@@ -63,10 +63,9 @@ export function resolveClientOptions(endpoints: readonly string[] | string, opti
   const resolved = resolveEndpoints(texts, options.tls !== undefined && options.tls !== false);
   const backoffBaseMs = wholeOption("backoffBaseMs", options.backoffBaseMs ?? 50, { from: 1, through: MINUTE_MS });
   const logger = guardedLogger(options.logger ?? silentLogger);
-  const tls = options.tls === false ? undefined : options.tls;
   return {
     endpoints: resolved.endpoints,
-    tls: resolved.secure ? (tls === true ? {} : (tls ?? {})) : undefined,
+    tls: resolved.secure ? (typeof options.tls === "object" ? options.tls : {}) : undefined,
     deadlineMs: wholeOption("deadlineMs", options.deadlineMs ?? 10_000, { from: 1, through: HOUR_MS }),
     attemptTimeoutMs: wholeOption("attemptTimeoutMs", options.attemptTimeoutMs ?? 2_000, { from: 1, through: 600_000 }),
     backoff: {

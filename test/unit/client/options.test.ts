@@ -51,6 +51,12 @@ test("one endpoint with https turns TLS on for all, and http is refused then", (
   expect(() => resolveEndpoints(["http://b:1"], true)).toThrow(expect.objectContaining({ code: "TSO_INVALID_OPTION" }));
 });
 
+test("tls: false is no TLS", () => {
+  expect(resolveClientOptions("a:1", { tls: false }).tls).toBeUndefined();
+  expect(resolveClientOptions("https://a:1", { tls: false }).tls, "but for what the endpoint says").toEqual({});
+  expect(resolveClientOptions("a:1", { tls: true }).tls).toEqual({});
+});
+
 test("defaults are as documented", () => {
   expect(resolveClientOptions(["a:1"], {})).toMatchObject({
     deadlineMs: 10_000,

@@ -196,6 +196,20 @@ test("three callers in a row who had no time for an answer are enough to look el
   expect([await impatient(), await impatient(), await impatient()]).toEqual([true, true, false]);
 });
 
+test("callers of one turn with different deadlines each have their own", async () => {
+  const { world, client } = living({ leader: undefined });
+  const calls = [3_000, 100, 9_000, 700].map((deadlineMs) => watched(client.getTs({ deadlineMs }), world));
+  await world.run(2_000);
+  calls.push(watched(client.getTs({ deadlineMs: 500 }), world));
+  world.at(4_000, () => world.lead("b:1"));
+  await world.run(20_000);
+  expect(calls.map(({ result }) => result !== undefined)).toEqual([false, false, true, false, false]);
+  for (const [index, at] of [3_000, 100, 4_000, 700, 2_500].entries()) {
+    expect(calls[index]?.at, `call ${index}`).toBeGreaterThanOrEqual(at - 1);
+    expect(calls[index]?.at, `call ${index}`).toBeLessThanOrEqual(at + (index === 2 ? 600 : 50));
+  }
+});
+
 test("a caller who comes after others gave up does not wait for their pause", async () => {
   const { world, client } = living({ leader: undefined, client: { backoffBaseMs: 50_000 } });
   const first = watched(client.getTs({ deadlineMs: 100 }), world);
@@ -419,15 +433,39 @@ test.each(["ask again", "give up", "close"] as const)("metrics that %s in the mi
       script: [doing({ type: "status", code: status.UNAVAILABLE, done: false }), honest, honest],
     });
     const { signal } = signals;
-    const calls = [client.getTs({ signal }), client.getTs(), client.getSafeFrontier({ signal }), client.acquireLease("h", { signal })];
-    states.push(...calls.map((each) => watched<unknown>(each, world)));
+    const calls = [
+      client.getTs({ signal }),
+      client.getTs(),
+      client.getSafeFrontier({ signal }),
+      client.acquireLease("h", { signal }),
+      client.getSeq("x", 1, { signal }),
+    ];
+    const asked = calls.map((each) => watched<unknown>(each, world));
     await world.run(2_000);
+    states.push(...asked);
     signals = new AbortController();
     await world.run(15_000);
     for (const { result, error } of states) expect(result ?? error, `told ${at}`).toBeDefined();
-    if (what === "ask again") expect(states.map(({ error }) => error)).toEqual(states.map(() => undefined));
+    const block = states.at(-1)?.error;
+    if (!(block instanceof OracleError && block.outcome === "unknown")) expect(world.blocks.size, `told ${at}`).toBe(block === undefined ? 1 : 0);
+    if (what === "ask again") expect(states.slice(0, -1).map(({ error }) => error)).toEqual(states.slice(0, -1).map(() => undefined));
     expect(world.violations).toEqual([]);
     expect(world.isQuiet).toBe(true);
+  }
+});
+
+test("a sequence that a metric gives up is not done if its caller is told so", async () => {
+  for (let at = 0; at < 5; at++) {
+    const controller = new AbortController();
+    let told = 0;
+    const act = (): void => {
+      if (told++ === at) controller.abort("enough");
+    };
+    const { world, client } = living({ nodes: ["a:1"], client: { metrics: { add: act, set: act, observe: act } } });
+    const call = watched(client.getSeq("x", 1, { signal: controller.signal }), world);
+    await world.run(2_000);
+    if (call.error === "enough") expect(world.blocks.size, `told ${at}`).toBe(0);
+    else expect(call.result ?? call.error).toBeDefined();
   }
 });
 

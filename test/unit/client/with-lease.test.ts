@@ -200,18 +200,27 @@ test("a function that ends after the machine slept had no lease in the end", asy
 
 test("a function is not begun with a lease that is lost, or for a caller who gave up, meanwhile", async () => {
   const slow = leased([{ answer: "granted", takesMs: 9_000 }]);
-  const late = slow.hold(() => expect.unreachable());
+  let begun = 0;
+  const late = slow.hold(() => {
+    begun += 1;
+  });
   const lost = expect(late).rejects.toMatchObject({ code: "TSO_LEASE_LOST" });
   await slow.world.run(20_000);
   await lost;
   expect(slow.events.at(-1), "and it is given back").toMatch("release");
   const { world, hold } = asleep(Number.POSITIVE_INFINITY, never);
   const controller = new AbortController();
-  const result = hold(() => expect.unreachable(), { signal: controller.signal });
+  const result = hold(
+    () => {
+      begun += 1;
+    },
+    { signal: controller.signal },
+  );
   const aborted = expect(result).rejects.toBe("stop");
   controller.abort("stop"); // the server's answer is on its way, and comes
   await world.run(10);
   await aborted;
+  expect(begun).toBe(0);
 });
 
 test("slow renewals are asked for in time", async () => {

@@ -144,7 +144,9 @@ function ready(node: NodeServiceClient, endpoint: string, deadline: number): Pro
 }
 
 function failureOfStatus(error: ServiceError, endpoint: string, changes: boolean): CliError {
-  const exitCode = exitCodeOfStatus(error.code, changes);
+  // Without any header it is not the node's own status but one that grpc-js made, perhaps after the node had done what was asked.
+  const isOwn = Object.keys(error.metadata.getMap()).length === 0;
+  const exitCode = changes && isOwn ? EXIT.unknown : exitCodeOfStatus(error.code, changes);
   return new CliError(exitCode, `${endpoint}: ${error.details} (${status[error.code]})${leaderOf(error)}${doubtOf(exitCode)}`);
 }
 

@@ -172,6 +172,23 @@ test("a hint that is no message is counted, and the search goes on", () => {
   expect(counts["tsoracle_client_leader_hint_decode_failures_total"]).toBe(1);
 });
 
+property(
+  "whatever bytes a hint has, it leads to an endpoint or nowhere",
+  fc.property(
+    fc.oneof(
+      fc.uint8Array({ maxLength: 40 }),
+      fc.tuple(fc.string(), fc.option(fc.bigInt({ min: 0n, max: 9n }))).map(([text, of]) => hint(text, of ?? undefined)),
+    ),
+    (bytes) => {
+      const { search } = searching();
+      const searched = search();
+      searched.next();
+      searched.notLeader(A, bytes, 0);
+      for (const endpoint of passOf(searched)) expect(endpoint).toMatch(/^([a-z0-9._-]+|\[[0-9a-f:.]+\]):\d{1,5}$/);
+    },
+  ),
+);
+
 test("the wait between passes is drawn from a range that doubles, up to the most", () => {
   const { search } = searching({ random: () => 0.999_999 });
   const searched = search();

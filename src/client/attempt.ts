@@ -65,7 +65,7 @@ class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"
   }
 
   abandon(connection: "keep" | "drop"): void {
-    this.#giveUp(connection, "abandoned", "given up");
+    this.#giveUp(this.#sent ? connection : "keep", "abandoned", "given up"); // one that is only being made has a time of its own
   }
 
   #connect(): void {

@@ -371,6 +371,28 @@ test("after a timeout there is a new connection, and what is under way on the ol
   expect(await slow).toMatchObject({ type: "answer", value: { key: "slow" } });
 });
 
+test("a connection that takes its time is made, however impatient the callers are, and whoever leads is believed to", async () => {
+  const { address } = await served();
+  let opened = 0;
+  const [host = "", port] = address.split(":");
+  const slow = createTcpServer((socket) => {
+    opened += 1;
+    socket.on("error", () => undefined);
+    setTimeout(() => {
+      const upstream = connectTcp({ host, port: Number(port) });
+      upstream.on("error", () => undefined);
+      socket.pipe(upstream);
+      upstream.pipe(socket);
+    }, 700);
+  });
+  const leader = await listening(slow);
+  const client = connect([leader, await scripted({ getTs: hinting({ leaderEndpoint: leader, leaderEpoch: EPOCH }) })], { attemptTimeoutMs: 30_000 });
+  let answer: bigint | undefined;
+  for (let call = 0; call < 100 && answer === undefined; call++) answer = await client.getTs({ deadlineMs: 100 }).catch(() => undefined);
+  expect(answer).toBeGreaterThan(0n);
+  expect(opened, "connections").toBe(1);
+});
+
 /** A proxy before `address` whose first `silent` connections are never answered. */
 async function silentAtFirst(
   address: string,

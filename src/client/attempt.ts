@@ -10,8 +10,8 @@ export interface Attempt<T> {
   readonly reply: Promise<Reply<T>>;
   readonly endpoint: Endpoint;
   readonly startedAt: number;
-  /** Ends it now: the reply is that it was lost, and whether it had been sent. "drop" where the connection is in doubt. */
-  abandon(connection: "keep" | "drop"): void;
+  /** Ends it now: the reply is that it was lost, why, and whether it had been sent. "drop" where the connection is in doubt. */
+  abandon(why: string, connection: "keep" | "drop"): void;
 }
 
 export interface AttemptContext {
@@ -64,8 +64,8 @@ class RunningAttempt<M extends Method> implements Attempt<Messages[M]["response"
     else this.#connect();
   }
 
-  abandon(connection: "keep" | "drop"): void {
-    this.#giveUp(this.#sent ? connection : "keep", "abandoned", "given up"); // one that is only being made has a time of its own
+  abandon(why: string, connection: "keep" | "drop"): void {
+    this.#giveUp(this.#sent ? connection : "keep", "abandoned", why); // one that is only being made has a time of its own
   }
 
   #connect(): void {

@@ -58,7 +58,7 @@ export class Calls {
 
   close(error: OracleError): void {
     this.#closed = error;
-    for (const call of this.#running) call.stop(() => error, "keep");
+    for (const call of this.#running) call.stop(() => error, "the client was closed", "keep");
   }
 }
 
@@ -84,21 +84,25 @@ class Call {
     this.#search = context.newSearch();
     const { timers, aborts } = context;
     this.#expiresAt = timers.now() + limits.deadlineMs;
-    this.#releases.push(timers.after(limits.deadlineMs, true, () => this.#giveUp(() => this.#search.timeUp(limits.deadlineMs))));
+    this.#releases.push(
+      timers.after(limits.deadlineMs, true, () => {
+        this.#giveUp(() => this.#search.timeUp(limits.deadlineMs), `no answer within ${limits.deadlineMs} ms`);
+      }),
+    );
     const { signal } = limits;
-    if (signal !== undefined) this.#releases.push(aborts.on(signal, () => this.#giveUp(() => signal.reason)));
+    if (signal !== undefined) this.#releases.push(aborts.on(signal, () => this.#giveUp(() => signal.reason, "given up by its caller")));
   }
 
   /** Ends what is under way; `run` then throws what `reason` returns, or that the outcome is unknown. */
-  stop(reason: () => unknown, connection: "keep" | "drop"): void {
+  stop(reason: () => unknown, why: string, connection: "keep" | "drop"): void {
     this.#stopped ??= reason;
-    this.#attempt?.abandon(connection);
+    this.#attempt?.abandon(why, connection);
     this.#endPause?.();
   }
 
   /** The caller's patience is over. */
-  #giveUp(reason: () => unknown): void {
-    this.stop(reason, this.#attempt !== undefined && isLost(this.#attempt, this.#context) ? "drop" : "keep");
+  #giveUp(reason: () => unknown, why: string): void {
+    this.stop(reason, why, this.#attempt !== undefined && isLost(this.#attempt, this.#context) ? "drop" : "keep");
   }
 
   end(): void {

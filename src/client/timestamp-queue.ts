@@ -292,7 +292,7 @@ export class TimestampQueue {
   #abandon(): void {
     if (this.#attempt === undefined) return;
     const isNodeLost = this.#closed === undefined && isLost(this.#attempt, this.#context);
-    this.#attempt.abandon(isNodeLost ? "drop" : "keep");
+    this.#attempt.abandon("nobody waits for it any more", isNodeLost ? "drop" : "keep");
   }
 
   /** A search goes on from one request to the next while there is no answer; but no longer than a call, so that its caps are those of a call. */

@@ -27,15 +27,23 @@ export type ErrorCode = keyof typeof ERROR_OUTCOMES;
 export class OracleError extends Error {
   override readonly name = "OracleError";
   readonly code: ErrorCode;
+  /** The message without the code. */
+  readonly detail: string;
 
   constructor(code: ErrorCode, detail: string, options?: ErrorOptions) {
     super(`${code}: ${detail}`, options);
     this.code = code;
+    this.detail = detail;
   }
 
   /** Whether the work that was asked for may still happen. */
   get outcome(): Outcome {
     return ERROR_OUTCOMES[this.code];
+  }
+
+  /** For logs: an error's message is left out of JSON otherwise. */
+  toJSON(): { readonly name: string; readonly code: ErrorCode; readonly outcome: Outcome; readonly detail: string } {
+    return { name: this.name, code: this.code, outcome: this.outcome, detail: this.detail };
   }
 }
 

@@ -34,12 +34,16 @@ export class Calls {
     this.#context = context;
   }
 
-  /** Asks until there is an answer that `read` takes, or an error: definite, or TSO_OUTCOME_UNKNOWN where it may have been done. */
+  /**
+   * Asks until there is an answer that `read` takes, or an error: definite, or TSO_OUTCOME_UNKNOWN where it may have been done. `asked` puts the request into
+   * words: a node that refuses a value does not always name it.
+   */
   async ask<M extends Method, T>(
     method: M,
     request: Messages[M]["request"],
     limits: CallLimits,
     read: (response: Messages[M]["response"]) => Reading<T>,
+    asked?: () => string,
   ): Promise<T> {
     if (this.#closed !== undefined) throw this.#closed;
     const { callsMax } = this.#context;
@@ -50,6 +54,9 @@ export class Calls {
     this.#running.add(call);
     try {
       return await call.run(method, request, read);
+    } catch (error) {
+      if (asked === undefined || !(error instanceof OracleError) || error.code !== "TSO_INVALID_ARGUMENT") throw error;
+      throw new OracleError(error.code, `${error.detail}; asked for ${asked()}`, { cause: error });
     } finally {
       this.#running.delete(call);
       call.end();

@@ -1,4 +1,5 @@
 /** The real network: one channel an endpoint, kept for as long as the client lives. */
+import { X509Certificate } from "node:crypto";
 import { type Client, type ClientOptions, credentials, Metadata, type StatusObject, status } from "@grpc/grpc-js";
 import { encodeUtf8 } from "../base/bytes.ts";
 import { messageOf, OracleError } from "../base/errors.ts";
@@ -194,10 +195,12 @@ const BROKEN_OFF = /^(Received |Bandwidth exhausted)/;
  * grpc-js makes statuses of its own where there is no word of the node, with codes that a node uses to say that it did nothing. Such a status has no headers
  * at all, while those of a node came with some: `heard` says whether they came before the status.
  */
-function replyOf({ code, details, metadata }: StatusObject, heard: boolean): Extract<Reply<never>, { type: "status" | "lost" }> {
+function replyOf(ended: StatusObject, heard: boolean): Extract<Reply<never>, { type: "status" | "lost" }> {
+  const { code, metadata } = ended;
+  const details = ended.details.replaceAll(/\s+/g, " ").trim(); // OpenSSL's end in a line feed
   const isOwn = !heard && Object.keys(metadata.getMap()).length === 0;
   if (isOwn && code === status.UNAVAILABLE && UNSENT.test(details)) {
-    return { type: "lost", sent: false, reason: "connect_failure", details: details.replace(/\. Resolution note: $/, "") };
+    return { type: "lost", sent: false, reason: "connect_failure", details: details.replace(/\. Resolution note:$/, "") };
   }
   if (isOwn || BROKEN_OFF.test(details)) {
     const detail = `${details} (${status[code] ?? code})`;
@@ -211,6 +214,7 @@ function tlsCredentials({ ca, cert, key }: ClientTls): ReturnType<typeof credent
   if ((cert === undefined) !== (key === undefined)) throw new OracleError("TSO_INVALID_OPTION", "tls.cert and tls.key go together");
   const pem = (text: Uint8Array | string | undefined): Buffer | null => (text === undefined ? null : Buffer.from(text));
   try {
+    if (ca !== undefined) new X509Certificate(ca); // nothing else reads it before there is a connection
     return credentials.createSsl(pem(ca), pem(key), pem(cert));
   } catch (error) {
     // OpenSSL's words for a text that is no PEM, or a key that is another certificate's

@@ -189,10 +189,16 @@ export class OracleClient implements AsyncDisposable {
    */
   async getSeq(key: string, count = 1, options?: CallOptions): Promise<SequenceBlock> {
     checkBlock(key, count);
-    return this.#calls.ask("getSeq", { key, count }, callLimits(options, this.#defaults), (answer) => {
-      if (answer.epoch === undefined) return { type: "malformed", detail: "answered without an epoch" };
-      return readBlock({ key, count }, answer, epochOf(answer.epoch));
-    });
+    return this.#calls.ask(
+      "getSeq",
+      { key, count },
+      callLimits(options, this.#defaults),
+      (answer) => {
+        if (answer.epoch === undefined) return { type: "malformed", detail: "answered without an epoch" };
+        return readBlock({ key, count }, answer, epochOf(answer.epoch));
+      },
+      () => shownBlock({ key, count }),
+    );
   }
 
   /** Blocks of several sequences, each key once: all of them or none. Blocks come in the order of `requests`. As `getSeq`. */
@@ -206,18 +212,24 @@ export class OracleClient implements AsyncDisposable {
       keys.add(key);
     }
     const entries = requests.map(({ key, count }) => ({ key, count }));
-    return this.#calls.ask("getSeqBatch", { entries }, callLimits(options, this.#defaults), ({ grants, epoch }) => {
-      if (epoch === undefined) return { type: "malformed", detail: "answered without an epoch" };
-      if (grants.length !== entries.length)
-        return { type: "malformed", detail: `answered ${grants.length} blocks where ${entries.length} were asked for` };
-      const blocks: SequenceBlock[] = [];
-      for (const [index, entry] of entries.entries()) {
-        const reading = readBlock(entry, grants[index], epochOf(epoch));
-        if (reading.type !== "value") return reading;
-        blocks.push(reading.value);
-      }
-      return { type: "value", value: blocks, epoch: epochOf(epoch) };
-    });
+    return this.#calls.ask(
+      "getSeqBatch",
+      { entries },
+      callLimits(options, this.#defaults),
+      ({ grants, epoch }) => {
+        if (epoch === undefined) return { type: "malformed", detail: "answered without an epoch" };
+        if (grants.length !== entries.length)
+          return { type: "malformed", detail: `answered ${grants.length} blocks where ${entries.length} were asked for` };
+        const blocks: SequenceBlock[] = [];
+        for (const [index, entry] of entries.entries()) {
+          const reading = readBlock(entry, grants[index], epochOf(epoch));
+          if (reading.type !== "value") return reading;
+          blocks.push(reading.value);
+        }
+        return { type: "value", value: blocks, epoch: epochOf(epoch) };
+      },
+      () => `${entries.length} keys: ${entries.slice(0, 3).map(shownBlock).join(", ")}${entries.length > 3 ? ", ..." : ""}`,
+    );
   }
 
   /**
@@ -228,6 +240,7 @@ export class OracleClient implements AsyncDisposable {
    * as `getSeq`.
    */
   async acquireLease(holder: string | Uint8Array, options: AcquireLeaseOptions = {}): Promise<LeaseGrant> {
+    if (typeof holder !== "string" && !(holder instanceof Uint8Array)) throw invalid(`holder ${holder} must be a text or bytes`);
     if (typeof holder === "string" && !holder.isWellFormed())
       throw invalid(`holder ${JSON.stringify(holder.slice(0, 40))} has a lone surrogate, which UTF-8 cannot say`);
     const bytes = typeof holder === "string" ? encodeUtf8(holder) : holder;
@@ -236,7 +249,13 @@ export class OracleClient implements AsyncDisposable {
     const ttlMs = BigInt(wholeArgument("ttlMs", options.ttlMs ?? 10_000, PHYSICAL_MS_MAX));
     const holderEpoch = u64Argument("holderEpoch", options.holderEpoch ?? 0n);
     const request = { holder: Buffer.from(bytes), holderEpoch, ttlMs };
-    return this.#calls.ask("acquireLease", request, callLimits(options, this.#defaults), (answer) => readLease(answer.leaseId, answer));
+    return this.#calls.ask(
+      "acquireLease",
+      request,
+      callLimits(options, this.#defaults),
+      (answer) => readLease(answer.leaseId, answer),
+      () => `ttlMs ${ttlMs}, holder of ${bytes.length} bytes`,
+    );
   }
 
   /** Gives a lease its time again, the one it was acquired with. @throws OracleError TSO_LEASE_LOST where it is over; else as `acquireLease`. */
@@ -304,11 +323,16 @@ function captureEnds(resolve: (value: Timestamp) => void, reject: (reason: unkno
 }
 
 function checkBlock(key: string, count: number): void {
+  if (typeof key !== "string") throw invalid(`key ${key} must be a text`);
   const max = LIMIT_RANGES.maxKeyBytes.through;
   const bytes = key.length > max ? key.length : encodeUtf8(key).length;
   if (bytes < 1 || bytes > max) throw invalid(`key ${JSON.stringify(key.slice(0, 40))} of ${bytes} bytes must have 1 to ${max}`);
   if (!key.isWellFormed()) throw invalid(`key ${JSON.stringify(key.slice(0, 40))} has a lone surrogate, which UTF-8 cannot say`);
   wholeArgument("count", count, U32_MAX);
+}
+
+function shownBlock({ key, count }: { readonly key: string; readonly count: number }): string {
+  return `${count} of ${JSON.stringify(key.slice(0, 40))} (${encodeUtf8(key).length} bytes)`;
 }
 
 function u64Argument(name: string, value: bigint): bigint {

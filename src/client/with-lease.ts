@@ -153,9 +153,7 @@ class Keeper {
   throwIfLost(cause?: unknown): void {
     this.#checkClocks();
     if (this.#lost === undefined) return;
-    throw cause === undefined || cause === this.#lost
-      ? this.#lost
-      : new OracleError("TSO_LEASE_LOST", this.#lost.message.replace("TSO_LEASE_LOST: ", ""), { cause });
+    throw cause === undefined || cause === this.#lost ? this.#lost : new OracleError("TSO_LEASE_LOST", this.#lost.detail, { cause });
   }
 
   async end(): Promise<void> {
@@ -183,7 +181,8 @@ class Keeper {
   #look(): void {
     this.#checkClocks();
     if (this.#ended.signal.aborted) return;
-    this.#stopLooking = this.#context.timers.after(Math.min(this.#leftMs(), LOOK_MS), false, () => this.#look());
+    // A lease that is held keeps the process alive: else one that waits for its signal alone would end, and leave the lease behind.
+    this.#stopLooking = this.#context.timers.after(Math.min(this.#leftMs(), LOOK_MS), true, () => this.#look());
   }
 
   #lose(detail: string, cause?: unknown): void {
@@ -207,7 +206,7 @@ class Keeper {
         waitMs = this.#untilRenewalMs();
       } catch (error) {
         if (this.#ended.signal.aborted) return;
-        if (error instanceof OracleError && isFinal(error)) return this.#lose(`lease ${this.#id} is lost: ${error.message}`, error);
+        if (error instanceof OracleError && isFinal(error)) return this.#lose(`lease ${this.#id}: ${error.detail}`, error);
         waitMs = RETRY_MS; // the time that is left may still bring one
       }
     }

@@ -562,7 +562,7 @@ describe("TLS", () => {
   });
 });
 
-test("a program that forgets to close its client ends by itself; one that waits for an answer does not", async () => {
+test("a program that forgets to close its client ends by itself; one that waits for an answer, or holds a lease, does not", async () => {
   const { address } = await served();
   const source = fileURLToPath(new URL("../../dist/client/index.js", import.meta.url));
   const program = `
@@ -571,6 +571,9 @@ test("a program that forgets to close its client ends by itself; one that waits 
     console.log(typeof await client.getTs());
     const nobody = OracleClient.connect("127.0.0.1:1");
     await nobody.getTs({ deadlineMs: 600 }).catch((error) => console.log(error.code));
+    const untilAborted = ({ signal }) => new Promise((resolve) => signal.addEventListener("abort", resolve));
+    await client.withLease("h", { signal: AbortSignal.timeout(500) }, untilAborted); // that timer keeps nothing alive
+    console.log("gave the lease back");
   `;
   const child = spawn(process.execPath, ["--input-type=module", "--eval", program], { stdio: ["ignore", "pipe", "inherit"] });
   let out = "";
@@ -578,5 +581,5 @@ test("a program that forgets to close its client ends by itself; one that waits 
     out += text;
   });
   const [code] = await once(child, "close");
-  expect({ code, out }).toEqual({ code: 0, out: "bigint\nTSO_DEADLINE\n" });
+  expect({ code, out }).toEqual({ code: 0, out: "bigint\nTSO_DEADLINE\ngave the lease back\n" });
 });

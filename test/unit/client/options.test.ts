@@ -91,6 +91,7 @@ test.each(wrong.map((options) => [JSON.stringify(options), options] as const))("
 test.each([
   [{ cert: "x" }, "tls.cert and tls.key go together"],
   [{ key: "x" }, "tls.cert and tls.key go together"],
+  [{ ca: "no PEM at all" }, "tls: "],
   [{ ca: "no PEM at all", cert: "x", key: "y" }, "tls: "],
 ])("tls %j is refused", (tls, message) => {
   expect(() => OracleClient.connect("a:1", { tls })).toThrow(message);

@@ -509,6 +509,20 @@ test("metrics tell of redirects, retries, connections and the queue; one that th
   await primed(mute.client, mute.world);
 });
 
+test("where a node refuses a value and does not name it, the error does", async () => {
+  const { world, client } = living({ nodes: ["a:1"], script: [doing({ type: "status", code: status.INVALID_ARGUMENT, done: false })] });
+  const keys = ["a", "b", "c", "d"].map((key) => ({ key, count: 70_000 }));
+  const calls = [client.getSeq("é", 70_000), client.getSeqBatch(keys), client.acquireLease("h", { ttlMs: 1 })].map((each) =>
+    watched<unknown>(each, world),
+  );
+  await world.run(100);
+  expect(calls.map(({ error }) => (error as OracleError).detail)).toEqual([
+    'a:1: scripted; asked for 70000 of "é" (2 bytes)',
+    'a:1: scripted; asked for 4 keys: 70000 of "a" (1 bytes), 70000 of "b" (1 bytes), 70000 of "c" (1 bytes), ...',
+    "a:1: scripted; asked for ttlMs 1, holder of 1 bytes",
+  ]);
+});
+
 test("a status that is no end is followed by the next node", async () => {
   const { world, client } = living({ script: [doing({ type: "status", code: status.INTERNAL, done: false }), honest] });
   const call = watched(client.getTs(), world);

@@ -24,6 +24,16 @@ property(
   }),
 );
 
+test("any bigint of 64 bits is a timestamp", () => {
+  expect(Timestamps.of(42n)).toBe(42n);
+  expect(Timestamps.physicalMs((1n << 18n) + 1n)).toBe(1);
+  for (const value of [-1n, 2n ** 64n]) {
+    for (const take of [Timestamps.of, Timestamps.toText, Timestamps.toDate, Timestamps.logical]) {
+      expect(() => take(value)).toThrow(`TSO_INVALID_ARGUMENT: timestamp ${value} must be from 0 to 2^64-1`);
+    }
+  }
+});
+
 test("text is twenty digits", () => {
   expect(Timestamps.toText(timestamp(0n))).toBe("00000000000000000000");
   expect(Timestamps.toText(timestamp(2n ** 64n - 1n))).toBe("18446744073709551615");

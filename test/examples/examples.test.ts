@@ -47,6 +47,19 @@ describe("each example runs, and prints what it is there to show", () => {
     expect(BigInt(secondTimestamp)).toBeGreaterThan(BigInt(firstTimestamp));
   });
 
+  test("lease-worker: a second worker of the same name takes over", async () => {
+    expect(await output("lease-worker")).toBe(
+      [
+        "first: holds the lease",
+        "second: has taken over",
+        "first: TSO_LEASE_LOST, at its next renewal",
+        "both wrote: true",
+        "the frontier lies ahead of the clock: true",
+        "",
+      ].join("\n"),
+    );
+  });
+
   test("failover-demo: timestamps rise over a change of leaders and a clock that goes back", async () => {
     const lines = (await output("failover-demo")).split("\n");
     expect(lines.filter((line) => line.includes("not leader"))).toHaveLength(2);

@@ -236,7 +236,7 @@ describe.concurrent("exit codes", () => {
       "a holder of 129 bytes",
       2,
       ["lease", "acquire", "x".repeat(129)],
-      /TSO_INVALID_ARGUMENT: \S+:\d+: lease holder must be 1\.\.=128 bytes, got 129$/,
+      /TSO_INVALID_ARGUMENT: \S+:\d+: lease holder must be 1\.\.=128 bytes, got 129; asked for ttlMs 10000, holder of 129 bytes$/,
     ],
     ["a sequence that was never used", 3, ["seq", "peek", "never"], /unknown sequence: never \(NOT_FOUND\)/],
     ["a lease that is not held", 3, ["lease", "renew", "12"], /TSO_LEASE_LOST: \S+:\d+: unknown lease id 12$/],

@@ -106,8 +106,10 @@ async function run(load: Load, ask: () => Promise<unknown>, { callers, duration,
 
 /** Returns whether `ms` have passed; not if `signal` was aborted first. */
 async function pause(ms: number, signal: AbortSignal): Promise<boolean> {
+  const until = performance.now() + ms;
   try {
-    await delay(ms, undefined, { signal });
+    // A timer may be a millisecond early.
+    for (let left = ms; left > 0; left = until - performance.now()) await delay(Math.ceil(left), undefined, { signal });
     return true;
   } catch (error) {
     if (!signal.aborted) throw error;

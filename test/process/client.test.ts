@@ -418,7 +418,7 @@ async function silentAtFirst(
 test("a handshake that never ends is given up, however impatient the callers are, and its socket is closed", async () => {
   const { address } = await served();
   const proxy = await silentAtFirst(address, 2);
-  const client = connect(proxy.address, { attemptTimeoutMs: 400 });
+  const client = connect(proxy.address, { attemptTimeoutMs: 1_500 });
   let failed = 0;
   let answer: bigint | undefined;
   while (answer === undefined && failed < 100) {
@@ -427,7 +427,7 @@ test("a handshake that never ends is given up, however impatient the callers are
       return undefined;
     });
   }
-  expect(answer, "after two handshakes of 400 ms each").toBeGreaterThan(0n);
+  expect(answer, "after two handshakes of 1.5 s each").toBeGreaterThan(0n);
   expect(proxy.counts.opened).toBe(3);
   await expect.poll(() => proxy.counts.closed).toBe(2);
 });
@@ -435,8 +435,8 @@ test("a handshake that never ends is given up, however impatient the callers are
 test.each([{}, { tls: true }] as const)("no socket is left behind by connections that were given up (%j)", async (options) => {
   const proxy = await silentAtFirst("127.0.0.1:1", Number.POSITIVE_INFINITY);
   const client = connect(proxy.address, { attemptTimeoutMs: 50, backoffMaxMs: 50, ...options });
-  await expect(client.getTs({ deadlineMs: 1_000 })).rejects.toMatchObject({ code: "TSO_DEADLINE" });
-  expect(proxy.counts.opened).toBeGreaterThan(5);
+  await expect(client.getTs({ deadlineMs: 2_000 })).rejects.toMatchObject({ code: "TSO_DEADLINE" });
+  expect(proxy.counts.opened).toBeGreaterThan(2);
   await client.close();
   await expect.poll(() => proxy.counts.opened - proxy.counts.closed).toBe(0);
 });

@@ -1,13 +1,12 @@
 import type { Brand } from "./ids.ts";
 import { invariant } from "./invariant.ts";
+import { U64_MAX } from "./u64.ts";
 
 /**
  * The fencing number of a leadership: 128 bits, unsigned, larger for every later reign. On the wire it is two 64-bit halves.
  * Never cut to 64 bits: two reigns that differ only in the upper half would look alike.
  */
 export type Epoch = Brand<bigint, "Epoch">;
-
-const U64_MAX = 0xffff_ffff_ffff_ffffn;
 
 /** Below the epoch of every reign. */
 export const EPOCH_ZERO = 0n as Epoch;

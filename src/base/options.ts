@@ -1,13 +1,22 @@
-import { OracleError } from "./errors.ts";
+import { type ErrorCode, OracleError } from "./errors.ts";
 
 export interface WholeRange {
   readonly from: number;
   readonly through: number;
 }
 
-/** Returns `value`, or says which option is out of which range. */
-export function wholeOption(name: string, value: number, { from, through }: WholeRange): number {
+/** Returns `value`. @throws OracleError TSO_INVALID_OPTION, naming the option and its range. */
+export function wholeOption(name: string, value: number, range: WholeRange): number {
+  return wholeIn("TSO_INVALID_OPTION", name, value, range);
+}
+
+/** Returns `value`. @throws OracleError TSO_INVALID_ARGUMENT, naming the argument and its range. */
+export function wholeArgument(name: string, value: number, range: WholeRange): number {
+  return wholeIn("TSO_INVALID_ARGUMENT", name, value, range);
+}
+
+function wholeIn(code: ErrorCode, name: string, value: number, { from, through }: WholeRange): number {
   const fits = Number.isSafeInteger(value) && value >= from && value <= through; // stated positively, so NaN is refused too
-  if (!fits) throw new OracleError("TSO_INVALID_OPTION", `${name} ${value} must be a whole number from ${from} to ${through}`);
+  if (!fits) throw new OracleError(code, `${name} ${value} must be a whole number from ${from} to ${through}`);
   return value;
 }

@@ -6,6 +6,7 @@ import { Packr, Unpackr } from "msgpackr";
 import { decodeUtf8Strict, encodeUtf8 } from "./bytes.ts";
 import { type Epoch, epochFromParts, epochParts } from "./epoch.ts";
 import { OracleError } from "./errors.ts";
+import { U64_MAX } from "./u64.ts";
 
 export interface Shape<T> {
   /** @throws OracleError TSO_WRONG_FORMAT for a value that `read` would refuse: nothing is stored that cannot be read again. */
@@ -55,7 +56,7 @@ export function whole(max: number = Number.MAX_SAFE_INTEGER, min = 0): Shape<num
 
 /** An unsigned 64-bit number. */
 export const u64: Shape<bigint> = checked(
-  (raw): raw is bigint => typeof raw === "bigint" && raw >= 0n && raw <= 0xffff_ffff_ffff_ffffn,
+  (raw): raw is bigint => typeof raw === "bigint" && raw >= 0n && raw <= U64_MAX,
   "an unsigned 64-bit number",
 );
 

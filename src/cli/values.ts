@@ -1,5 +1,6 @@
 /** What may stand on the command line, in the environment and in the configuration file. Each refusal names the value and what is expected. */
 import { InvalidArgumentError } from "commander";
+import { U64_MAX } from "../base/u64.ts";
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
@@ -41,7 +42,7 @@ export function parseWhole(from: number, through: number): (text: string) => num
 /** An unsigned 64-bit number, in decimal. */
 export function parseU64(text: string): bigint {
   const value = /^\d{1,20}$/.test(text) ? BigInt(text) : undefined;
-  if (value === undefined || value > 0xffff_ffff_ffff_ffffn) throw new InvalidArgumentError(`"${text}" is not a whole number from 0 to 2^64-1.`);
+  if (value === undefined || value > U64_MAX) throw new InvalidArgumentError(`"${text}" is not a whole number from 0 to 2^64-1.`);
   return value;
 }
 

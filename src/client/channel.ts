@@ -30,7 +30,7 @@ export class Channel {
   /** Whether a request would leave at once. */
   isReady(): boolean {
     if (this.#closed || this.#state() !== connectivityState.READY) return false;
-    if (this.#connecting.size > 0) this.#connecting.clear();
+    if (this.#connecting.size > 0) this.#connecting.clear(); // its handshake is over
     return true;
   }
 
@@ -55,11 +55,10 @@ export class Channel {
 
   /** Calls that are under way on a connection go on; one that is only being made is ended. */
   close(): void {
-    this.isReady(); // and then none is in a handshake
+    const handshakes = this.isReady() ? [] : [...this.#connecting];
     this.#closed = true;
     this.client.close();
-    for (const socket of this.#connecting) socket.destroy();
-    this.#connecting.clear();
+    for (const socket of handshakes) socket.destroy();
     setImmediate(() => this.#decide({ type: "silent", details: `no connection within ${this.#context.connectTimeoutMs} ms` }));
   }
 

@@ -1,4 +1,4 @@
-import { OracleError } from "../base/errors.ts";
+import { wholeArgument } from "../base/options.ts";
 import { HOUR_MS } from "./options.ts";
 
 /** What every call takes. */
@@ -18,12 +18,8 @@ export interface CallLimits {
 export function callLimits(options: CallOptions | undefined, defaults: CallLimits): CallLimits {
   if (options === undefined) return defaults;
   options.signal?.throwIfAborted();
-  return { deadlineMs: wholeArgument("deadlineMs", options.deadlineMs ?? defaults.deadlineMs, HOUR_MS), signal: options.signal };
-}
-
-/** Returns `value`, or says which argument is out of which range. */
-export function wholeArgument(name: string, value: number, max: number): number {
-  const fits = Number.isSafeInteger(value) && value >= 1 && value <= max; // stated positively, so NaN is refused too
-  if (!fits) throw new OracleError("TSO_INVALID_ARGUMENT", `${name} ${value} must be a whole number from 1 to ${max}`);
-  return value;
+  return {
+    deadlineMs: wholeArgument("deadlineMs", options.deadlineMs ?? defaults.deadlineMs, { from: 1, through: HOUR_MS }),
+    signal: options.signal,
+  };
 }

@@ -1,6 +1,8 @@
 import { encodeUtf8 } from "../base/bytes.ts";
 import { type Epoch, epochFromParts } from "../base/epoch.ts";
 import { OracleError } from "../base/errors.ts";
+import { wholeArgument } from "../base/options.ts";
+import { U64_MAX } from "../base/u64.ts";
 import { Watched } from "../base/watched.ts";
 import type { EpochWire, SeqGrantEntry } from "../gen/tsoracle/v1/tso.ts";
 import { LIMIT_RANGES } from "../oracle/rules/limits.ts";
@@ -9,7 +11,7 @@ import { Aborts } from "./aborts.ts";
 import { Calls, type Reading } from "./calls.ts";
 import { GrpcTransport } from "./grpc-transport.ts";
 import { type Leader, LeaderCache } from "./leader-cache.ts";
-import { type CallLimits, type CallOptions, callLimits, wholeArgument } from "./limits.ts";
+import { type CallLimits, type CallOptions, callLimits } from "./limits.ts";
 import { type ClientOptions, type ResolvedOptions, resolveClientOptions } from "./options.ts";
 import { Search } from "./search.ts";
 import { type ClientTimers, realTimers } from "./timers.ts";
@@ -68,7 +70,6 @@ export interface ClientWorld {
 const SEARCH_LEAST_MS = 10_000;
 
 const U32_MAX = 0xffff_ffff;
-const U64_MAX = 0xffff_ffff_ffff_ffffn;
 
 /**
  * A client of `tsoracle.v1`: it finds the leader, follows it, and asks again where that is safe. Every call ends within its deadline, with an answer or an
@@ -174,7 +175,7 @@ export class OracleClient implements AsyncDisposable {
   /** `count` timestamps of one block, 1 to 2^18, as the first one and the count. As `getTs`. */
   getTsRange(count: number, options?: CallOptions): Promise<TimestampRange> {
     return new Promise((resolve, reject) => {
-      wholeArgument("count", count, GRANT_COUNT_MAX);
+      wholeArgument("count", count, { from: 1, through: GRANT_COUNT_MAX });
       this.#queue.add(count, callLimits(options, this.#defaults), (first, epoch) => resolve({ first, count, epoch }), reject);
     });
   }
@@ -246,7 +247,7 @@ export class OracleClient implements AsyncDisposable {
     const bytes = typeof holder === "string" ? encodeUtf8(holder) : holder;
     const max = LIMIT_RANGES.maxHolderBytes.through;
     if (bytes.length < 1 || bytes.length > max) throw invalid(`holder of ${bytes.length} bytes must have 1 to ${max}`);
-    const ttlMs = BigInt(wholeArgument("ttlMs", options.ttlMs ?? 10_000, PHYSICAL_MS_MAX));
+    const ttlMs = BigInt(wholeArgument("ttlMs", options.ttlMs ?? 10_000, { from: 1, through: PHYSICAL_MS_MAX }));
     const holderEpoch = u64Argument("holderEpoch", options.holderEpoch ?? 0n);
     const request = { holder: Buffer.from(bytes), holderEpoch, ttlMs };
     return this.#calls.ask(
@@ -328,7 +329,7 @@ function checkBlock(key: string, count: number): void {
   const bytes = key.length > max ? key.length : encodeUtf8(key).length;
   if (bytes < 1 || bytes > max) throw invalid(`key ${JSON.stringify(key.slice(0, 40))} of ${bytes} bytes must have 1 to ${max}`);
   if (!key.isWellFormed()) throw invalid(`key ${JSON.stringify(key.slice(0, 40))} has a lone surrogate, which UTF-8 cannot say`);
-  wholeArgument("count", count, U32_MAX);
+  wholeArgument("count", count, { from: 1, through: U32_MAX });
 }
 
 function shownBlock({ key, count }: { readonly key: string; readonly count: number }): string {

@@ -1,9 +1,10 @@
 /** A lease for the time of a function: acquired, kept alive, given back; and a signal before it can be lost. */
 import { messageOf, OracleError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
+import { wholeArgument } from "../base/options.ts";
 import type { Timestamp } from "../oracle/rules/timestamp.ts";
 import type { Aborts } from "./aborts.ts";
-import { type CallOptions, wholeArgument } from "./limits.ts";
+import type { CallOptions } from "./limits.ts";
 import { HOUR_MS } from "./options.ts";
 import type { ClientTimers } from "./timers.ts";
 
@@ -71,9 +72,8 @@ export async function holdLease<T>(
   { ttlMs = 10_000, safetyMarginMs, ...limits }: WithLeaseOptions,
   fn: (lease: HeldLease) => Promise<T> | T,
 ): Promise<T> {
-  wholeArgument("ttlMs", ttlMs, DAY_MS);
-  if (ttlMs < 1_000) throw new OracleError("TSO_INVALID_ARGUMENT", `ttlMs ${ttlMs} must be from 1000 to ${DAY_MS}`);
-  const marginMs = wholeArgument("safetyMarginMs", safetyMarginMs ?? Math.floor(ttlMs / 5), Math.floor(ttlMs / 2));
+  wholeArgument("ttlMs", ttlMs, { from: 1_000, through: DAY_MS });
+  const marginMs = wholeArgument("safetyMarginMs", safetyMarginMs ?? Math.floor(ttlMs / 5), { from: 1, through: Math.floor(ttlMs / 2) });
   const { client, timers, logger } = context;
   // A timestamp is larger than that of every earlier run: so the lease is a new one, with this ttl, and nobody else's calls can end it.
   const holderEpoch = await client.getTs(limits);

@@ -106,7 +106,7 @@ test("a client that was idle for long works after the server was killed twice, a
   let server = await processes.serve(directory);
   const { address } = server;
   // An idle channel is given up after a second instead of half an hour.
-  const client = idleClient(address);
+  const { client, transport } = idleClient(address);
   let last = await client.getTs();
   const block = await client.getSeq("a");
   for (let restart = 1; restart <= 2; restart++) {
@@ -116,7 +116,7 @@ test("a client that was idle for long works after the server was killed twice, a
     expect(ts).toBeGreaterThan(last);
     last = ts;
     expect((await client.getSeq("a")).start).toBe(block.start + BigInt(restart));
-    await new Promise((resolve) => setTimeout(resolve, 1_500)); // longer than the idle time: the next call finds no channel
+    await expect.poll(() => transport.isReady(address), { timeout: 30_000 }).toBe(false); // given up for want of calls: the next one finds no connection
   }
   expect(await client.getTs()).toBeGreaterThan(last);
   await server.kill();
@@ -126,7 +126,7 @@ test("a client that was idle for long works after the server was killed twice, a
   expect(client.epoch).toBeGreaterThan(2n);
 });
 
-function idleClient(address: string): OracleClient {
+function idleClient(address: string): { readonly client: OracleClient; readonly transport: GrpcTransport } {
   const { endpoints } = resolveEndpoints([address], false);
   const transport = new GrpcTransport({
     tls: undefined,
@@ -145,7 +145,7 @@ function idleClient(address: string): OracleClient {
   };
   const client = OracleClient.inWorld([address], {}, { transport, timers, random: Math.random });
   ends.push(() => client.close());
-  return client;
+  return { client, transport };
 }
 
 test("a server that stands still costs callers their deadline, and none more when it goes on", async () => {

@@ -1,9 +1,8 @@
 import { encodeUtf8 } from "../../base/bytes.ts";
+import { U64_MAX } from "../../base/u64.ts";
 import type { GroupOutcome, Refusal, SequenceGroup } from "./command.ts";
 import type { OracleLimits } from "./limits.ts";
 import type { OracleDraft } from "./state.ts";
-
-const U64_MAX = 0xffff_ffff_ffff_ffffn;
 
 /** Grants one caller's blocks, all or none. A refusal changes nothing. */
 export function grantGroup(draft: OracleDraft, limits: OracleLimits, group: SequenceGroup): GroupOutcome {

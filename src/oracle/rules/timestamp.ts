@@ -1,5 +1,7 @@
 import { OracleError } from "../../base/errors.ts";
 import type { Brand } from "../../base/ids.ts";
+import { wholeArgument } from "../../base/options.ts";
+import { U64_MAX } from "../../base/u64.ts";
 
 /** A packed timestamp, `physical_ms << 18 | logical`: 64 bits, unsigned, so a bigint. Compare with `<`. */
 export type Timestamp = Brand<bigint, "Timestamp">;
@@ -17,14 +19,14 @@ export const GRANT_COUNT_MAX = LOGICAL_MAX + 1;
 
 /** @throws OracleError TSO_INVALID_ARGUMENT where a part is not a whole number in its range. */
 export function packTimestamp(parts: { readonly physicalMs: number; readonly logical: number }): Timestamp {
-  requirePart("physicalMs", parts.physicalMs, PHYSICAL_MS_MAX);
-  requirePart("logical", parts.logical, LOGICAL_MAX);
+  wholeArgument("physicalMs", parts.physicalMs, { from: 0, through: PHYSICAL_MS_MAX });
+  wholeArgument("logical", parts.logical, { from: 0, through: LOGICAL_MAX });
   return ((BigInt(parts.physicalMs) << LOGICAL_BITS) | BigInt(parts.logical)) as Timestamp;
 }
 
 /** @throws OracleError TSO_INVALID_ARGUMENT where `value` does not fit 64 bits. */
 export function timestamp(value: bigint): Timestamp {
-  const fits = value >= 0n && value <= 0xffff_ffff_ffff_ffffn;
+  const fits = value >= 0n && value <= U64_MAX;
   if (!fits) throw new OracleError("TSO_INVALID_ARGUMENT", `timestamp ${value} must be from 0 to 2^64-1`);
   return value as Timestamp;
 }
@@ -36,9 +38,4 @@ export function physicalMsOf(value: Timestamp): number {
 
 export function logicalOf(value: Timestamp): number {
   return Number(value & BigInt(LOGICAL_MAX));
-}
-
-function requirePart(name: string, value: number, max: number): void {
-  const fits = Number.isSafeInteger(value) && value >= 0 && value <= max;
-  if (!fits) throw new OracleError("TSO_INVALID_ARGUMENT", `${name} ${value} must be a whole number from 0 to ${max}`);
 }

@@ -1,0 +1,109 @@
+/**
+ * The image: all durable state of a node but the entries themselves. Three versions of it exist: the one that the rules change, the ones on their way to the disk,
+ * and the one the disk has acknowledged. An answer that vouches for the disk is computed from the last, and from nothing else (rules W1 and W2).
+ */
+import type { Slot } from "../../base/ids.ts";
+import { InvariantViolation } from "../../base/invariant.ts";
+import { type Ballot, compareBallots } from "./ballot.ts";
+import type { Configuration } from "./configuration.ts";
+import type { Entry } from "./entry.ts";
+
+export interface Image {
+  /** The highest ballot promised. */
+  readonly promised: Ballot;
+  /** The ballot of the last Sync or adoption: whose log this is, beyond what is decided. At most `promised`. */
+  readonly accepted: Ballot;
+  readonly last: Slot;
+  readonly lastOrigin: Ballot;
+  readonly lastChain: number;
+  /** Known to be decided; may lag behind what is. */
+  readonly decidedThrough: Slot;
+  /** As of `decidedThrough`. */
+  readonly configuration: Configuration;
+  /** Counts removals of entries that no ballot explains (rule I3). */
+  readonly cut: number;
+  /** The log begins after this slot. */
+  readonly compactedThrough: Slot;
+  readonly compactedOrigin: Ballot;
+  readonly compactedChain: number;
+}
+
+export type PersistOp =
+  | { readonly type: "truncate"; readonly from: Slot; readonly last: Slot }
+  | { readonly type: "append"; readonly entries: readonly Entry[] };
+
+/** Atomic: on disk as a whole or not at all. */
+export interface PersistBatch {
+  /** From 1 up, no gap, in each process. */
+  readonly seq: number;
+  /** After the operations. */
+  readonly image: Image;
+  readonly ops: readonly PersistOp[];
+}
+
+/** Consecutive batches as one. */
+export function mergeBatches(batches: readonly PersistBatch[]): PersistBatch | undefined {
+  const newest = batches.at(-1);
+  if (newest === undefined || batches.length === 1) return newest;
+  return { seq: newest.seq, image: newest.image, ops: batches.flatMap(({ ops }) => ops) };
+}
+
+/** The images in flight, in order, and the durable one. `durable` is assigned in `acknowledge` only. */
+export class ImageQueue {
+  #durable: Image;
+  #inFlight: { readonly seq: number; readonly image: Image; readonly sinceTick: number }[] = [];
+  #seq = 0;
+
+  constructor(durable: Image) {
+    this.#durable = durable;
+  }
+
+  get durable(): Image {
+    return this.#durable;
+  }
+
+  /** Whether memory is ahead of the disk. */
+  get inFlight(): boolean {
+    return this.#inFlight.length > 0;
+  }
+
+  /** When the oldest image was handed out that the disk has not acknowledged. */
+  get oldestSinceTick(): number | undefined {
+    return this.#inFlight[0]?.sinceTick;
+  }
+
+  /** @returns the batch's number. */
+  handOut(image: Image, tick: number): number {
+    assertFollows(this.#inFlight.at(-1)?.image ?? this.#durable, image);
+    this.#seq += 1;
+    this.#inFlight.push({ seq: this.#seq, image, sinceTick: tick });
+    return this.#seq;
+  }
+
+  /** Everything through `seq` is on the disk. */
+  acknowledge(seq: number): void {
+    const index = this.#inFlight.findIndex((entry) => entry.seq === seq);
+    const entry = this.#inFlight[index];
+    if (entry === undefined)
+      throw new InvariantViolation("a completed write is one that is in flight", { seq, inFlight: this.#inFlight.map((i) => i.seq) });
+    this.#durable = entry.image;
+    this.#inFlight.splice(0, index + 1);
+  }
+}
+
+/** INV-5: what never goes down. */
+function assertFollows(before: Image, after: Image): void {
+  if (compareBallots(after.promised, before.promised) < 0)
+    throw new InvariantViolation("a promise never goes down", { before: before.promised, after: after.promised });
+  if (compareBallots(after.accepted, before.accepted) < 0)
+    throw new InvariantViolation("the accepted ballot never goes down", { before: before.accepted, after: after.accepted });
+  if (compareBallots(after.accepted, after.promised) > 0)
+    throw new InvariantViolation("nothing is accepted above the promise", { accepted: after.accepted, promised: after.promised });
+  if (after.decidedThrough < before.decidedThrough)
+    throw new InvariantViolation("what is decided stays so", { before: before.decidedThrough, after: after.decidedThrough });
+  if (after.last < after.decidedThrough)
+    throw new InvariantViolation("what is decided is in the log", { last: after.last, decidedThrough: after.decidedThrough });
+  if (after.last < before.last && after.cut <= before.cut && compareBallots(after.accepted, before.accepted) <= 0) {
+    throw new InvariantViolation("a log gets shorter only by a new ballot or a counted cut", { before: before.last, after: after.last });
+  }
+}

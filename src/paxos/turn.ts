@@ -1,0 +1,284 @@
+/**
+ * A turn of a node: everything that came in since the last one goes through one step, and what the step wants is put into order (protocol, section 4): sends
+ * first, then at most one write, then what can be applied, then answers. Pure and synchronous: the runtime and the simulator drive the same code.
+ *
+ * One write is in flight at a time. What is to be written meanwhile is merged into the next one, so batches form by themselves, without a timer.
+ */
+
+import type { Epoch } from "../base/epoch.ts";
+import { type NodeId, type Slot, slot } from "../base/ids.ts";
+import { InvariantViolation } from "../base/invariant.ts";
+import type { Prng } from "../base/prng.ts";
+import type { Leadership, ProposalOutcome, StateMachine } from "../log.ts";
+import { epochOf, sameBallot } from "./core/ballot.ts";
+import type { CoreEvent, Effects, FactsToServe, Input, Recovered, RequestNumber } from "./core/effects.ts";
+import type { Entry } from "./core/entry.ts";
+import { mergeBatches, type PersistBatch } from "./core/image.ts";
+import type { Outgoing } from "./core/messages.ts";
+import type { CoreOptions } from "./core/options.ts";
+import { PaxosReplica } from "./core/replica.ts";
+
+export type TurnInput =
+  | Exclude<Input, { readonly type: "persisted" | "persist-failed" | "applied" }>
+  /** The write in flight is durable. */
+  | { readonly type: "written" }
+  /** The write in flight failed, or may have: the node stops. */
+  | { readonly type: "write-failed"; readonly reason: string }
+  /** Answer to `Actions.load`: entries from there on, at least one, as far as was convenient. */
+  | { readonly type: "loaded"; readonly entries: readonly Entry[] };
+
+export interface Settled {
+  readonly id: RequestNumber;
+  readonly outcome: ProposalOutcome;
+}
+
+/** `true`: what was asked for holds now. `false`: it could not be shown. */
+export interface Answered {
+  readonly id: RequestNumber;
+  readonly ok: boolean;
+  /** For a read that is ok: everything through here is applied. */
+  readonly through?: Slot | undefined;
+}
+
+export interface Actions {
+  readonly sends: readonly Outgoing[];
+  /** To be written now; nothing else is in flight. Ends in `written` or `write-failed`. */
+  readonly write?: PersistBatch | undefined;
+  /** To be read from the log on disk and put in as `loaded`; asked for once. */
+  readonly load?: { readonly from: Slot; readonly through: Slot } | undefined;
+  /** To be read from the log on disk and sent. */
+  readonly serve: readonly FactsToServe[];
+  readonly settled: readonly Settled[];
+  readonly answered: readonly Answered[];
+  /** Only where it changed. */
+  readonly leadership?: Leadership | undefined;
+  readonly events: readonly CoreEvent[];
+  /** The node must stop: nothing follows (rule I5). */
+  readonly fence?: string | undefined;
+}
+
+export interface TurnOptions {
+  readonly recovered: Recovered;
+  readonly options: CoreOptions;
+  readonly random: Prng;
+  /** Empty, or as of the snapshot that the log begins after. */
+  readonly machine: StateMachine;
+}
+
+/** What the loop applies before it lets other work run; the rest follows in the next turns. */
+const APPLIES_PER_TURN = 4_096;
+
+export class Turn {
+  readonly replica: PaxosReplica;
+  readonly #machine: StateMachine;
+  #inbox: Input[] = [];
+  #settled: Settled[] = [];
+  #inFlight: PersistBatch | undefined;
+  #waiting: PersistBatch[] = [];
+  #appliedThrough: Slot;
+  #applyThrough: Slot;
+  /** From storage, for slots that memory no longer holds. */
+  #loaded: Entry[] = [];
+  #loading = false;
+  /** Decided proposals by slot, until they are applied. */
+  readonly #decided = new Map<Slot, { readonly id: RequestNumber; readonly epoch: Epoch }>();
+  /** Proposals whose outcome is open. */
+  readonly #open = new Set<RequestNumber>();
+  /** Reads that wait for their slot, in order of it. */
+  #reads: { readonly id: RequestNumber; readonly through: Slot }[] = [];
+  #leadership: Leadership = { role: "unknown" };
+  #fenced = false;
+
+  constructor({ recovered, options, random, machine }: TurnOptions) {
+    this.replica = new PaxosReplica(recovered, options, random);
+    this.#machine = machine;
+    this.#appliedThrough = recovered.image.compactedThrough;
+    this.#applyThrough = this.#appliedThrough;
+  }
+
+  get appliedThrough(): Slot {
+    return this.#appliedThrough;
+  }
+
+  /** Whether a turn would do anything. */
+  get hasWork(): boolean {
+    return !this.#fenced && (this.#inbox.length > 0 || this.#settled.length > 0 || this.#canApply());
+  }
+
+  put(input: TurnInput): void {
+    switch (input.type) {
+      case "written": {
+        const { seq } = this.#takeInFlight();
+        this.#inbox.push({ type: "persisted", seq });
+        return;
+      }
+      case "write-failed":
+        this.#inbox.push({ type: "persist-failed", reason: input.reason });
+        return;
+      case "loaded":
+        this.#loading = false;
+        this.#loaded = [...input.entries];
+        return;
+      case "propose":
+        this.#open.add(input.id);
+        this.#inbox.push(input);
+        return;
+      case "abandon":
+        this.#abandon(input.id);
+        return;
+      default:
+        this.#inbox.push(input);
+    }
+  }
+
+  /** @param nowMs monotonic, read after the inbox was filled (rule F5). @throws InvariantViolation for a bug: the node must stop. */
+  run(nowMs: number): Actions {
+    if (this.#fenced) return NOTHING;
+    const inputs = this.#inbox;
+    this.#inbox = [];
+    inputs.push({ type: "applied", through: this.#appliedThrough });
+    const effects = this.replica.step(inputs, nowMs);
+    if (effects.fence !== undefined) {
+      this.#fenced = true;
+      return { ...NOTHING, settled: this.#takeSettled(), events: effects.events, fence: effects.fence };
+    }
+    if (effects.persist !== undefined) this.#waiting.push(effects.persist);
+    const write = this.#nextWrite();
+    this.#noteProposals(effects);
+    if (effects.apply !== undefined) this.#applyThrough = effects.apply.through;
+    this.#apply();
+    return {
+      sends: effects.sends,
+      write,
+      load: this.#nextLoad(),
+      serve: effects.serve,
+      settled: this.#takeSettled(),
+      answered: this.#answerReads(effects),
+      leadership: this.#changedLeadership(),
+      events: effects.events,
+    };
+  }
+
+  #takeInFlight(): PersistBatch {
+    const batch = this.#inFlight;
+    if (batch === undefined) throw new InvariantViolation("a write that ended had begun");
+    this.#inFlight = undefined;
+    return batch;
+  }
+
+  #nextWrite(): PersistBatch | undefined {
+    if (this.#inFlight !== undefined) return undefined;
+    this.#inFlight = mergeBatches(this.#waiting);
+    this.#waiting = [];
+    return this.#inFlight;
+  }
+
+  #abandon(id: RequestNumber): void {
+    if (!this.#open.delete(id)) return;
+    const place = this.#inbox.findIndex((input) => input.type === "propose" && input.id === id);
+    if (place >= 0) {
+      this.#inbox.splice(place, 1);
+      this.#settled.push({ id, outcome: { type: "not-applied", reason: "aborted" } });
+      return;
+    }
+    this.#settled.push({ id, outcome: { type: "unknown", reason: "aborted" } });
+    this.#inbox.push({ type: "abandon", id });
+  }
+
+  #noteProposals(effects: Effects): void {
+    for (const result of effects.proposals) {
+      if (!this.#open.has(result.id)) continue; // abandoned in this very turn
+      if (result.type === "decided") {
+        this.#decided.set(result.slot, { id: result.id, epoch: epochOf(result.origin) });
+      } else {
+        this.#open.delete(result.id);
+        this.#settled.push({ id: result.id, outcome: { type: "not-applied", reason: result.reason, leader: result.leader } });
+      }
+    }
+  }
+
+  #canApply(): boolean {
+    return this.#appliedThrough < this.#applyThrough && this.#entryToApply() !== undefined;
+  }
+
+  #entryToApply(): Entry | undefined {
+    const next = slot(this.#appliedThrough + 1);
+    const cached = this.replica.cachedEntry(next);
+    if (cached !== undefined) return cached;
+    const first = this.#loaded[0];
+    return first === undefined ? undefined : this.#loaded[next - first.slot];
+  }
+
+  #apply(): void {
+    for (let count = 0; count < APPLIES_PER_TURN && this.#appliedThrough < this.#applyThrough; count++) {
+      const entry = this.#entryToApply();
+      if (entry === undefined) return;
+      if (entry.slot !== this.#appliedThrough + 1)
+        throw new InvariantViolation("entries are applied in order", { applied: this.#appliedThrough, slot: entry.slot });
+      const epoch = epochOf(entry.origin);
+      const result = entry.kind === "app" ? this.#machine.apply(entry.payload, { slot: entry.slot, epoch, earlier: [] }) : EMPTY;
+      this.#appliedThrough = entry.slot;
+      this.#settle(entry.slot, result);
+    }
+  }
+
+  #settle(at: Slot, result: Uint8Array): void {
+    const proposal = this.#decided.get(at);
+    if (proposal === undefined) return;
+    this.#decided.delete(at);
+    if (!this.#open.delete(proposal.id)) return; // abandoned
+    this.#settled.push({ id: proposal.id, outcome: { type: "applied", slot: at, epoch: proposal.epoch, result } });
+  }
+
+  #nextLoad(): Actions["load"] {
+    if (this.#loading || this.#appliedThrough >= this.#applyThrough || this.#canApply()) return undefined;
+    this.#loading = true;
+    this.#loaded = [];
+    return { from: slot(this.#appliedThrough + 1), through: this.#applyThrough };
+  }
+
+  #takeSettled(): readonly Settled[] {
+    if (this.#settled.length === 0) return NO_SETTLED;
+    const settled = this.#settled;
+    this.#settled = [];
+    return settled;
+  }
+
+  #answerReads(effects: Effects): readonly Answered[] {
+    const answered: Answered[] = [];
+    for (const result of effects.reads) {
+      if (result.type === "ready") this.#reads.push(result);
+      else answered.push({ id: result.id, ok: result.type === "confirmed" });
+    }
+    if (this.#reads.length > 0) {
+      const ready = (read: { readonly through: Slot }): boolean => read.through <= this.#appliedThrough;
+      for (const { id, through } of this.#reads) if (through <= this.#appliedThrough) answered.push({ id, ok: true, through });
+      this.#reads = this.#reads.filter((read) => !ready(read));
+    }
+    return answered;
+  }
+
+  /** A reign is told of only once its Start entry is applied here. */
+  #changedLeadership(): Leadership | undefined {
+    const { leading, following } = this.replica;
+    const now: Leadership =
+      leading !== undefined && leading.reignSlot !== undefined && leading.reignSlot <= this.#appliedThrough
+        ? { role: "leader", epoch: epochOf(leading.ballot) }
+        : following !== undefined
+          ? { role: "follower", leader: { node: following.node, epoch: epochOf(following) } }
+          : { role: "unknown" };
+    if (sameLeadership(this.#leadership, now)) return undefined;
+    this.#leadership = now;
+    return now;
+  }
+}
+
+const EMPTY = new Uint8Array();
+const NO_SETTLED: readonly Settled[] = [];
+const NOTHING: Actions = { sends: [], serve: [], settled: NO_SETTLED, answered: [], events: [] };
+
+function sameLeadership(a: Leadership, b: Leadership): boolean {
+  if (a.role === "leader" && b.role === "leader") return a.epoch === b.epoch;
+  if (a.role === "follower" && b.role === "follower") return a.leader?.epoch === b.leader?.epoch;
+  return a.role === b.role;
+}

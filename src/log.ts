@@ -37,7 +37,7 @@ export interface Prepared {
   discard(): void;
 }
 
-export type NotAppliedReason = "not-leader" | "epoch-differs" | "overloaded" | "transferring" | "aborted" | "superseded" | "closed";
+export type NotAppliedReason = "not-leader" | "epoch-differs" | "overloaded" | "too-large" | "transferring" | "aborted" | "superseded" | "closed";
 export type UnknownReason = "deadline" | "aborted" | "snapshot" | "closed";
 
 export type ProposalOutcome =

@@ -14,3 +14,11 @@ export function slot(value: number): Slot {
   invariant(Number.isSafeInteger(value) && value >= 0, "a slot is a whole number from 0 up", { value });
   return value as Slot;
 }
+
+export function minSlot(a: Slot, b: Slot): Slot {
+  return a < b ? a : b;
+}
+
+export function maxSlot(a: Slot, b: Slot): Slot {
+  return a > b ? a : b;
+}

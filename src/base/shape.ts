@@ -22,9 +22,9 @@ export interface Codec<T> {
   decode(bytes: Uint8Array): T;
 }
 
-// No shared structures: any single item decodes alone.
+// No shared structures: any single item decodes alone. No references either: by naming one value many times, a few bytes would decode into gigabytes.
 const packer = new Packr({ useRecords: false });
-const unpacker = new Unpackr({ useRecords: false, int64AsType: "bigint" });
+const unpacker = new Unpackr({ useRecords: false, int64AsType: "bigint", structuredClone: false });
 
 export function createCodec<T>(what: string, version: number, shape: Shape<T>): Codec<T> {
   return {
@@ -46,13 +46,16 @@ export function createCodec<T>(what: string, version: number, shape: Shape<T>): 
   };
 }
 
-/** A whole number from `min`, 0 if not said, to `max`, 2^53-1 if not said. */
+/** A whole number from `min`, 0 if not said, to `max`, 2^53-1 if not said. Read as 0 where the bytes say -0, which is equal to it but not the same. */
 export function whole(max: number = Number.MAX_SAFE_INTEGER, min = 0): Shape<number> {
-  return checked(
+  const shape = checked(
     (raw): raw is number => typeof raw === "number" && Number.isSafeInteger(raw) && raw >= min && raw <= max,
     `a whole number from ${min} to ${max}`,
   );
+  return { write: shape.write, read: (raw) => shape.read(raw) + 0 };
 }
+
+export const boolean: Shape<boolean> = checked((raw): raw is boolean => typeof raw === "boolean", "true or false");
 
 /** An unsigned 64-bit number. */
 export const u64: Shape<bigint> = checked(
@@ -97,10 +100,12 @@ export function oneOf<T extends string>(names: readonly T[]): Shape<T> {
   };
 }
 
-export function list<T>(shape: Shape<T>): Shape<readonly T[]> {
+/** At most `max` values, without limit if not said: more are refused before any of them is read. */
+export function list<T>(shape: Shape<T>, max = Number.POSITIVE_INFINITY): Shape<readonly T[]> {
+  const check = <Item>(values: readonly Item[]): readonly Item[] => (values.length <= max ? values : fail(`a list of at most ${max}`, values));
   return {
-    write: (values) => values.map((value) => shape.write(value)),
-    read: (raw) => (Array.isArray(raw) ? raw.map((value) => shape.read(value)) : fail("a list", raw)),
+    write: (values) => check(values).map((value) => shape.write(value)),
+    read: (raw) => (Array.isArray(raw) ? check(raw).map((value) => shape.read(value)) : fail("a list", raw)),
   };
 }
 
@@ -139,6 +144,16 @@ export function union<T extends object, K extends keyof T & string>(
       return { [discriminator]: found.name, ...found.shape.read(fields) } as unknown as T;
     },
   };
+}
+
+/** What `shape` describes, where `fault` finds nothing wrong with it: how parts of a value relate. `fault` says what was expected, and what is there instead. */
+export function refined<T>(shape: Shape<T>, fault: (value: T) => string | undefined): Shape<T> {
+  const check = (value: T): T => {
+    const found = fault(value);
+    if (found !== undefined) throw new OracleError("TSO_WRONG_FORMAT", found);
+    return value;
+  };
+  return { write: (value) => shape.write(check(value)), read: (raw) => check(shape.read(raw)) };
 }
 
 /** No fields at all. */

@@ -6,11 +6,11 @@
  */
 
 import type { Epoch } from "../base/epoch.ts";
-import { type NodeId, type Slot, slot } from "../base/ids.ts";
+import { type Slot, slot } from "../base/ids.ts";
 import { InvariantViolation } from "../base/invariant.ts";
 import type { Prng } from "../base/prng.ts";
 import type { Leadership, ProposalOutcome, StateMachine } from "../log.ts";
-import { epochOf, sameBallot } from "./core/ballot.ts";
+import { epochOf } from "./core/ballot.ts";
 import type { CoreEvent, Effects, FactsToServe, Input, Recovered, RequestNumber } from "./core/effects.ts";
 import type { Entry } from "./core/entry.ts";
 import { mergeBatches, type PersistBatch } from "./core/image.ts";

@@ -103,6 +103,8 @@ export function notApplied(submitted: Exclude<Submitted, { type: "applied" }>, p
       return notLeader();
     case "overloaded":
       return failed(status.RESOURCE_EXHAUSTED, `overloaded: ${detail}`);
+    case "too-large":
+      return failed(status.RESOURCE_EXHAUSTED, `too large for the log: ${detail}`);
     case "aborted":
     case "closed":
     case "unavailable":

@@ -18,7 +18,7 @@ const HOUSE: House = {
     "log.ts": { imports: ["base"], purity: "pure" },
     disk: { imports: JOINT },
 
-    "paxos/core": { imports: JOINT, purity: "synchronous" },
+    "paxos/core": { imports: JOINT, purity: "synchronous", node: ["node:zlib"] }, // for its crc32
     "paxos/turn.ts": { imports: [...JOINT, "paxos/core"], purity: "synchronous" },
     "paxos/storage": { imports: [...JOINT, "disk", "paxos/core"] },
     "paxos/transport": { imports: [...JOINT, "paxos/core", "gen"], packages: WIRE },

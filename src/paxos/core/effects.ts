@@ -37,7 +37,7 @@ export interface Recovered {
   readonly image: Image;
   /** Origins of the whole log, by the first slot of each. */
   readonly runs: readonly OriginRun[];
-  /** At least everything after `image.decidedThrough`. */
+  /** Everything from `image.decidedThrough` on, at least; all of the log if it is shorter. */
   readonly tail: readonly Entry[];
 }
 
@@ -48,7 +48,7 @@ export interface OriginRun {
 }
 
 /** `not-leader`: and who might be. All of them: never appended, or decided otherwise (rule D4). */
-export type RefusalReason = "not-leader" | "epoch-differs" | "overloaded" | "superseded";
+export type RefusalReason = "not-leader" | "epoch-differs" | "overloaded" | "too-large" | "superseded";
 
 export type ProposalResult =
   /** A fact; its result follows when it is applied here. */

@@ -51,7 +51,8 @@ export function mergeBatches(batches: readonly PersistBatch[]): PersistBatch | u
 /** The images in flight, in order, and the durable one. `durable` is assigned in `acknowledge` only. */
 export class ImageQueue {
   #durable: Image;
-  #inFlight: { readonly seq: number; readonly image: Image; readonly sinceTick: number }[] = [];
+  #inFlight: { readonly seq: number; readonly image: Image; readonly sinceTick: number; readonly bytes: number }[] = [];
+  #bytes = 0;
   #seq = 0;
 
   constructor(durable: Image) {
@@ -67,16 +68,22 @@ export class ImageQueue {
     return this.#inFlight.length > 0;
   }
 
+  /** Of the records on their way to the disk. */
+  get bytesInFlight(): number {
+    return this.#bytes;
+  }
+
   /** When the oldest image was handed out that the disk has not acknowledged. */
   get oldestSinceTick(): number | undefined {
     return this.#inFlight[0]?.sinceTick;
   }
 
   /** @returns the batch's number. */
-  handOut(image: Image, tick: number): number {
+  handOut(image: Image, { tick, bytes }: { readonly tick: number; readonly bytes: number }): number {
     assertFollows(this.#inFlight.at(-1)?.image ?? this.#durable, image);
     this.#seq += 1;
-    this.#inFlight.push({ seq: this.#seq, image, sinceTick: tick });
+    this.#inFlight.push({ seq: this.#seq, image, sinceTick: tick, bytes });
+    this.#bytes += bytes;
     return this.#seq;
   }
 
@@ -87,7 +94,7 @@ export class ImageQueue {
     if (entry === undefined)
       throw new InvariantViolation("a completed write is one that is in flight", { seq, inFlight: this.#inFlight.map((i) => i.seq) });
     this.#durable = entry.image;
-    this.#inFlight.splice(0, index + 1);
+    for (const done of this.#inFlight.splice(0, index + 1)) this.#bytes -= done.bytes;
   }
 }
 

@@ -160,8 +160,8 @@ export interface RequestId {
 }
 
 /** `facts` from anyone; `tail` by a candidate, from a node that promised it. */
-export interface FetchMessage {
-  readonly type: "fetch";
+export interface FetchRequestMessage {
+  readonly type: "fetch-request";
   readonly id: RequestId;
   readonly kind: "facts" | "tail";
   /** Of the candidate that asks for a tail. */
@@ -175,8 +175,8 @@ export interface FetchMessage {
 /** `mismatch`: another entry stands at `after`. `facts-first`: the tail begins with slots that are facts and no longer in memory. */
 export type FetchProblem = "mismatch" | "facts-first";
 
-export interface FetchedMessage {
-  readonly type: "fetched";
+export interface FetchReplyMessage {
+  readonly type: "fetch-reply";
   readonly id: RequestId;
   readonly after: Slot;
   readonly entries: readonly Entry[];
@@ -210,8 +210,8 @@ export type PaxosMessage =
   | NackMessage
   | DecideMessage
   | CatchupHintMessage
-  | FetchMessage
-  | FetchedMessage
+  | FetchRequestMessage
+  | FetchReplyMessage
   | ReadRequestMessage
   | ReadReplyMessage;
 
@@ -236,8 +236,8 @@ export const LANES: Readonly<Record<PaxosMessage["type"], Lane>> = {
   nack: "control",
   decide: "control",
   "catchup-hint": "control",
-  fetch: "control",
-  fetched: "transfer",
+  "fetch-request": "control",
+  "fetch-reply": "transfer",
   "read-request": "control",
   "read-reply": "control",
 };

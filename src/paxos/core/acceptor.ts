@@ -1,0 +1,272 @@
+/**
+ * The acceptor, in every node: promises (P1 to P3), the leader's log (A2, A4), and the one place that puts this node's votes into words (W2). A vote is never
+ * prepared and kept: it is computed from the durable image when it leaves.
+ */
+import { maxSlot, minSlot, type NodeId, type Slot, slot } from "../../base/ids.ts";
+import { BALLOT_ZERO, type Ballot, compareBallots, sameBallot } from "./ballot.ts";
+import { continues, type Entry } from "./entry.ts";
+import type {
+  AcceptedMessage,
+  AcceptMessage,
+  DecideMessage,
+  LogState,
+  PrepareMessage,
+  PromiseMessage,
+  RejectReason,
+  SyncMessage,
+} from "./messages.ts";
+import { advanceDecided, becomeFollower, restartPatience } from "./roles.ts";
+import type { Follower, Replica } from "./state.ts";
+
+/** P1. */
+export function onPrepare(replica: Replica, from: NodeId, m: PrepareMessage): void {
+  const order = compareBallots(m.ballot, replica.promised);
+  if (order < 0) return reject(replica, from, m.ballot, "ballot");
+  if (order === 0) return promiseAgain(replica, from, m);
+  const why = stickiness(replica, from);
+  if (why !== undefined) return reject(replica, from, m.ballot, why);
+  setPromised(replica, from, m);
+}
+
+/** The promise may have been lost. It says nothing new, and a follower that is in step need not say it. */
+function promiseAgain(replica: Replica, from: NodeId, m: PrepareMessage): void {
+  const { role } = replica;
+  if (role.type !== "follower" || m.ballot.node !== from) return replica.drop(from, "prepare", "wrong-role");
+  if (role.synced && sameBallot(replica.accepted, m.ballot)) return replica.drop(from, "prepare", "duplicate");
+  role.owed = { type: "promise", prepare: m };
+}
+
+/** Why this node would rather keep what it has. A candidate has nothing to keep: it always yields to a higher ballot (rule E5). */
+function stickiness(replica: Replica, from: NodeId): "happy" | "grace" | undefined {
+  const { role, election } = replica;
+  if (role.type === "candidate") return undefined;
+  if (role.type === "leader" && isHappyLeader(replica)) return "happy";
+  if (role.type === "follower" && election.happy && role.leader?.node !== from) return "happy";
+  const inGrace = replica.now < election.graceUntil && election.graceFor !== from && election.hint === undefined;
+  return inGrace ? "grace" : undefined;
+}
+
+/** Q0, E3. By the clock too: a process that slept would otherwise refuse its successor out of a happiness that has long passed. */
+export function isHappyLeader(replica: Replica): boolean {
+  const { role, options } = replica;
+  if (role.type !== "leader") return false;
+  const patienceTicks = options.heartbeatSlack * options.heartbeatTicks;
+  const ticks = replica.now - role.lastQuorumTick;
+  return ticks <= patienceTicks && replica.nowMs - role.lastQuorumMs <= 2 * patienceTicks * options.tickMs;
+}
+
+/** P2. Whoever is asked promises, whatever it believes to be in its own configuration: the asker counts by its own. */
+function setPromised(replica: Replica, from: NodeId, m: PrepareMessage): void {
+  const hintDecided = replica.role.type === "follower" ? replica.role.hintDecided : slot(0);
+  const follower = becomeFollower(replica, "prepare");
+  replica.promised = m.ballot;
+  replica.dirty = true;
+  const { election } = replica;
+  election.graceFor = from;
+  election.graceSince = replica.now;
+  election.graceUntil = replica.now + replica.options.graceTicks;
+  election.hint = undefined;
+  restartPatience(replica);
+  follower.hintDecided = hintDecided;
+  follower.owed = { type: "promise", prepare: m };
+}
+
+/** A2. "Let your log be mine." Written with the ballot it makes accepted, in one batch or not at all. */
+export function onSync(replica: Replica, from: NodeId, m: SyncMessage): void {
+  const follower = reignOf(replica, from, m);
+  if (follower === undefined) return;
+  const { log } = replica;
+  if (m.base > log.last || !log.agrees(m.base, m.baseOrigin)) {
+    if (m.base <= replica.decidedThrough) return reject(replica, from, m.ballot, "stale"); // it contradicts facts: it is deposed
+    follower.owed = { type: "sync-request", fromDecided: true };
+    return replica.drop(from, "sync", "base-mismatch");
+  }
+  const end = slot(m.base + m.entries.length);
+  if (end < m.floor) return replica.drop(from, "sync", "stale"); // half of what was adopted would outrank the whole of an older reign
+  const differs = firstDifference(replica, m.entries);
+  const conflict = differs !== undefined && differs.slot <= log.last;
+  const sameReign = sameBallot(replica.accepted, m.ballot);
+  if (sameReign) {
+    // Never truncates: a message of this reign that was overtaken would cut off what has been acknowledged since.
+    if (conflict) return contradiction(replica, from, m.ballot, differs);
+  } else {
+    const cutFrom = differs?.slot ?? slot(maxSlot(end, replica.decidedThrough) + 1);
+    if (cutFrom <= replica.decidedThrough) return reject(replica, from, m.ballot, "stale");
+    replica.truncateFrom(cutFrom);
+    replica.accepted = m.ballot;
+    replica.dirty = true;
+  }
+  if (!appendMissing(replica, m.entries)) return;
+  follower.match = sameReign ? maxSlot(follower.match, end) : end;
+  follower.synced = true;
+  follower.owed = undefined;
+  follower.ackDue = true;
+  advanceDecided(replica, minSlot(m.decidedThrough, follower.match));
+}
+
+/** A4. Appends what the leader sends; says nothing yet: only a completed write may vouch for it. */
+export function onAccept(replica: Replica, from: NodeId, m: AcceptMessage): void {
+  const follower = reignOf(replica, from, m);
+  if (follower === undefined) return;
+  const { log } = replica;
+  if (!follower.synced || !sameBallot(replica.accepted, m.ballot)) {
+    follower.hintDecided = maxSlot(follower.hintDecided, m.decidedThrough);
+    follower.owed ??= { type: "sync-request", fromDecided: false };
+    return replica.drop(from, "accept", "stale");
+  }
+  if (m.base > follower.match) return replica.send(from, { type: "nack", ballot: m.ballot, match: follower.match, reason: "gap" });
+  if (replica.images.bytesInFlight + replica.opsBytes > replica.options.maxUnpersistedBytes) {
+    return replica.send(from, { type: "nack", ballot: m.ballot, match: follower.match, reason: "busy" });
+  }
+  const chain = log.chainAt(m.base);
+  if (chain !== undefined && chain !== m.baseChain)
+    return replica.fence(`the log through slot ${m.base} is not the leader's, though its origins are`);
+  const differs = firstDifference(replica, m.entries);
+  if (differs !== undefined && differs.slot <= log.last) return contradiction(replica, from, m.ballot, differs);
+  if (!appendMissing(replica, m.entries)) return;
+  follower.match = maxSlot(follower.match, slot(m.base + m.entries.length));
+  follower.ackDue = true;
+  // Never beyond `match`: past it, this log may still hold another leader's entries.
+  advanceDecided(replica, minSlot(m.decidedThrough, follower.match));
+}
+
+/** D3. */
+export function onDecide(replica: Replica, from: NodeId, m: DecideMessage): void {
+  const follower = reignOf(replica, from, m);
+  if (follower !== undefined) learnDecided(replica, follower, m.decidedThrough);
+}
+
+/** A leader's word on what is decided: a fact about slots, but only through `match` is it known to be about these entries (INV-7). */
+export function learnDecided(replica: Replica, follower: Follower, through: Slot): void {
+  if (follower.synced) advanceDecided(replica, minSlot(through, follower.match));
+  follower.hintDecided = maxSlot(follower.hintDecided, through);
+}
+
+/** This node as the follower of `m.ballot`; undefined, and answered, where it is not. */
+function reignOf(replica: Replica, from: NodeId, m: SyncMessage | AcceptMessage | DecideMessage): Follower | undefined {
+  const { role } = replica;
+  const order = compareBallots(m.ballot, replica.promised);
+  if (order !== 0) {
+    reject(replica, from, m.ballot, order < 0 ? "ballot" : "unpromised");
+    return undefined;
+  }
+  if (role.type !== "follower" || m.ballot.node !== from) {
+    replica.drop(from, m.type, "wrong-role");
+    return undefined;
+  }
+  role.leader = m.ballot;
+  return role;
+}
+
+/** The first entry that this log lacks, or has another one for. */
+function firstDifference(replica: Replica, entries: readonly Entry[]): Entry | undefined {
+  const { log } = replica;
+  const first = entries[0];
+  if (first === undefined || first.slot > log.last) return first; // the usual case
+  return entries.find((entry) => entry.slot > log.last || !log.agrees(entry.slot, entry.origin));
+}
+
+/** Within one reign a slot has one entry. Where a fact says otherwise the leader is deposed; where not, one of two disks is damaged. */
+function contradiction(replica: Replica, from: NodeId, ballot: Ballot, entry: Entry): void {
+  if (entry.slot <= replica.decidedThrough) return reject(replica, from, ballot, "stale");
+  replica.fence(`slot ${entry.slot} has two entries in one reign`);
+}
+
+/** False, and fenced, if a record does not belong where it is put. */
+export function appendMissing(replica: Replica, entries: readonly Entry[]): boolean {
+  for (const entry of entries) {
+    if (entry.slot <= replica.log.last) continue;
+    if (!continues(replica.log.lastChain, entry)) {
+      replica.fence(`the record of slot ${entry.slot} does not continue this log, though its origins do`);
+      return false;
+    }
+    replica.append(entry);
+  }
+  return true;
+}
+
+export function reject(replica: Replica, to: NodeId, re: Ballot, reason: RejectReason): void {
+  replica.send(to, { type: "reject", re, reason, promised: replica.promised, decidedThrough: replica.decidedThrough });
+}
+
+/**
+ * W2. Called at the end of every step: says whatever the durable image now vouches for. A promise and a request for Sync speak of the whole log, so they wait until
+ * nothing is in flight; an acknowledgement speaks of one reign's entries, and does not.
+ */
+export function vouch(replica: Replica): void {
+  const { role } = replica;
+  if (role.type !== "follower" || replica.probation !== undefined) return;
+  acknowledge(replica, role);
+  if (role.owed === undefined || !replica.settled) return;
+  const { durable } = replica.images;
+  if (role.owed.type === "promise") {
+    const { prepare } = role.owed;
+    role.owed = undefined;
+    if (!sameBallot(durable.promised, prepare.ballot)) return;
+    replica.send(prepare.ballot.node, promiseFor(replica, prepare));
+    return;
+  }
+  if (role.leader === undefined || replica.now < role.syncRequestAt) return;
+  const { fromDecided } = role.owed;
+  role.owed = undefined;
+  role.syncRequestAt = replica.now + replica.options.heartbeatTicks;
+  const state = logState(replica);
+  // `accepted` zero makes the leader begin at what is decided.
+  const anchored = fromDecided ? { ...state, accepted: BALLOT_ZERO, last: state.decidedThrough, lastOrigin: state.decidedOrigin } : state;
+  replica.send(role.leader.node, { type: "sync-request", ballot: role.leader, ...anchored });
+}
+
+function acknowledge(replica: Replica, follower: Follower): void {
+  const vote = durableVote(replica);
+  if (vote === undefined || (vote.through <= follower.ackedThrough && !follower.ackDue)) return;
+  follower.ackDue = false;
+  follower.ackedThrough = vote.through;
+  replica.send(vote.ballot.node, { type: "accepted", ...vote });
+}
+
+/** How far this disk holds the log of the leader that this node follows; undefined if it cannot say. */
+export function durableVote(replica: Replica): Pick<AcceptedMessage, "ballot" | "through" | "cut"> | undefined {
+  const { role, images } = replica;
+  const { durable } = images;
+  if (role.type !== "follower" || !role.synced || replica.probation !== undefined || !sameBallot(durable.accepted, replica.promised))
+    return undefined;
+  return { ballot: durable.accepted, through: minSlot(role.match, durable.last), cut: durable.cut };
+}
+
+/** The durable log of this node; only while nothing is in flight is it also the one in memory. */
+export function logState(replica: Replica): LogState {
+  const { durable } = replica.images;
+  return {
+    accepted: durable.accepted,
+    last: durable.last,
+    lastOrigin: durable.lastOrigin,
+    decidedThrough: durable.decidedThrough,
+    decidedOrigin: replica.log.originAt(durable.decidedThrough),
+    cut: durable.cut,
+  };
+}
+
+/** P3. Carries what the candidate lacks if that is little, so that the usual change of leader needs no fetch. */
+function promiseFor(replica: Replica, prepare: PrepareMessage): PromiseMessage {
+  const state = logState(replica);
+  const { durable } = replica.images;
+  return {
+    type: "promise",
+    ballot: prepare.ballot,
+    ...state,
+    compactedThrough: durable.compactedThrough,
+    configuration: durable.configuration,
+    tail: inlineTail(replica, prepare, state),
+  };
+}
+
+function inlineTail(replica: Replica, prepare: PrepareMessage, state: LogState): PromiseMessage["tail"] {
+  const { log, options } = replica;
+  const order = compareBallots(state.accepted, prepare.accepted);
+  if (order < 0 || (order === 0 && state.last <= prepare.last)) return undefined;
+  const sameLog = order === 0 && log.agrees(prepare.last, prepare.lastOrigin);
+  const after = sameLog ? prepare.last : prepare.decidedThrough;
+  if (after >= state.last || after + 1 < log.cachedFrom) return undefined;
+  if (log.bytesBetween(after, state.last) > options.promiseInlineBytes) return undefined;
+  return { after, entries: log.slice(after, state.last, Number.MAX_SAFE_INTEGER) };
+}

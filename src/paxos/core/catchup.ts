@@ -1,0 +1,139 @@
+/**
+ * Catch-up by facts (C1 to C4): who is behind pulls decided entries from anyone who has them. A leader pushes from memory only, so a slow node costs it nothing, and a
+ * node that the leader cannot reach still learns.
+ */
+import { maxSlot, minSlot, type NodeId, slot } from "../../base/ids.ts";
+import { appendMissing } from "./acceptor.ts";
+import { sameBallot } from "./ballot.ts";
+import type { Entry } from "./entry.ts";
+import { isConnected } from "./heartbeat.ts";
+import type { CatchupHintMessage, FetchReplyMessage, FetchRequestMessage } from "./messages.ts";
+import { advanceDecided } from "./roles.ts";
+import type { Follower, Replica } from "./state.ts";
+
+export function onCatchupHint(replica: Replica, from: NodeId, m: CatchupHintMessage): void {
+  const { role } = replica;
+  if (role.type !== "follower" || !sameBallot(m.ballot, replica.promised)) return replica.drop(from, "catchup-hint", "wrong-role");
+  role.hintDecided = maxSlot(role.hintDecided, m.decidedThrough);
+  if (replica.decidedThrough >= m.decidedThrough) role.owed ??= { type: "sync-request", fromDecided: false };
+  else if (replica.pull === undefined) fetchFacts(replica, from);
+}
+
+/** C1. Once a round, and when something came that was asked for. */
+export function pullFacts(replica: Replica, follower: Follower): void {
+  const { pull, options } = replica;
+  if (pull !== undefined) {
+    if (replica.now - pull.sentAt < options.retransmitTicks) return;
+    replica.pull = undefined;
+  }
+  const source = bestSource(replica, follower, pull?.from);
+  if (source !== undefined) fetchFacts(replica, source);
+}
+
+/** The leader, if it is there and ahead; else whoever has most. After a fetch that was not answered, someone else. */
+function bestSource(replica: Replica, follower: Follower, silent: NodeId | undefined): NodeId | undefined {
+  const { election } = replica;
+  const leader = follower.leader?.node;
+  const behindLeader = follower.hintDecided > replica.log.last;
+  if (leader !== undefined && isConnected(replica, leader)) {
+    if (!behindLeader) return undefined; // it sends what is missing
+    if (leader !== silent) return leader;
+  }
+  let best: NodeId | undefined;
+  let most = replica.decidedThrough;
+  for (const id of replica.others) {
+    const answer = election.answers.get(id);
+    if (id === silent || answer === undefined || !isConnected(replica, id) || answer.decidedThrough <= most) continue;
+    best = id;
+    most = answer.decidedThrough;
+  }
+  return best ?? (behindLeader ? leader : undefined);
+}
+
+function fetchFacts(replica: Replica, from: NodeId): void {
+  const id = replica.nextRequestId();
+  const after = replica.decidedThrough;
+  replica.pull = { id, from, kind: "facts", after, sentAt: replica.now };
+  replica.send(from, {
+    type: "fetch-request",
+    id,
+    kind: "facts",
+    after,
+    afterOrigin: replica.log.originAt(after),
+    maxBytes: replica.options.maxFetchBytes,
+  });
+}
+
+/** C2. Facts from memory, or, where it does not reach, from the disk by whoever drives this core. A tail from memory, for the candidate that was promised. */
+export function onFetch(replica: Replica, from: NodeId, m: FetchRequestMessage): void {
+  const { log, images, options } = replica;
+  const { durable } = images;
+  const maxBytes = Math.min(m.maxBytes, options.maxFetchBytes);
+  const end = m.kind === "tail" ? durable.last : minSlot(replica.decidedThrough, durable.last);
+  if (m.kind === "tail") {
+    if (replica.role.type !== "follower" || !sameBallot(m.ballot, replica.promised) || !sameBallot(m.ballot, durable.promised)) {
+      return replica.drop(from, "fetch-request", "other-ballot");
+    }
+    if (m.after > log.last || !log.agrees(m.after, m.afterOrigin)) return answer(replica, from, m, [], "mismatch");
+    if (m.after + 1 < log.cachedFrom) return answer(replica, from, m, [], "facts-first");
+  } else {
+    if (m.after >= end) return answer(replica, from, m, []);
+    if (!log.agrees(m.after, m.afterOrigin)) return answer(replica, from, m, [], "mismatch");
+    if (m.after + 1 < log.cachedFrom) {
+      replica.serve.push({ to: from, id: m.id, after: m.after, through: end, maxBytes, decidedThrough: end });
+      return;
+    }
+  }
+  answer(replica, from, m, log.slice(m.after, minSlot(end, log.last), maxBytes));
+}
+
+function answer(
+  replica: Replica,
+  to: NodeId,
+  { id, after }: FetchRequestMessage,
+  entries: readonly Entry[],
+  problem?: FetchReplyMessage["problem"],
+): void {
+  const decidedThrough = minSlot(replica.decidedThrough, replica.images.durable.last);
+  replica.send(to, { type: "fetch-reply", id, after, entries, decidedThrough, problem });
+}
+
+/** C3, C4. For a follower; a candidate's own fetch goes to `candidate.ts`, and a leader asks for nothing (P7). */
+export function onFactsFetched(replica: Replica, follower: Follower, from: NodeId, m: FetchReplyMessage): void {
+  const { pull } = replica;
+  if (pull === undefined || pull.from !== from || pull.id.boot !== m.id.boot || pull.id.count !== m.id.count) {
+    return replica.drop(from, "fetch-reply", "unknown-request");
+  }
+  replica.pull = undefined;
+  if (m.problem !== undefined) {
+    if (pull.after <= m.decidedThrough) replica.fence(`slot ${pull.after} is decided here, and another entry stands there at node ${from}`);
+    return;
+  }
+  if (!ingestFacts(replica, m.entries)) return;
+  if (m.entries.length > 0 && replica.decidedThrough < m.decidedThrough) fetchFacts(replica, from);
+  else if (follower.leader !== undefined && (!follower.synced || follower.match < replica.decidedThrough))
+    follower.owed ??= { type: "sync-request", fromDecided: false };
+}
+
+/**
+ * C3. Puts decided entries into this log, in place of whatever stands there undecided. `accepted` stays what it is: facts belong to no reign. What was removed is counted
+ * in `cut`, for no ballot explains it (I3).
+ *
+ * @returns false, and fenced, if a record does not belong where it is put.
+ */
+export function ingestFacts(replica: Replica, entries: readonly Entry[]): boolean {
+  const { log } = replica;
+  let end = replica.decidedThrough;
+  for (const entry of entries) {
+    if (entry.slot <= end) continue;
+    if (entry.slot !== end + 1) return true; // a hole: noise, and nothing after it can be used
+    if (entry.slot <= log.last && !log.agrees(entry.slot, entry.origin)) {
+      replica.truncateFrom(entry.slot);
+      replica.cut += 1;
+    }
+    if (!appendMissing(replica, [entry])) return false;
+    end = slot(end + 1);
+    advanceDecided(replica, end);
+  }
+  return true;
+}

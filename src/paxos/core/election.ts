@@ -1,0 +1,150 @@
+/**
+ * Who should lead (E3 to E6), and when a leader must give up (Q1, Q3, Q4). All of it is about time and patience: safety never depends on it. A node takes over only
+ * if it is unhappy, reaches a quorum, and nobody it reaches is happy; so a working leader is left alone, and no ballot is spent on a campaign that cannot win.
+ */
+import type { NodeId } from "../../base/ids.ts";
+import { isHappyLeader } from "./acceptor.ts";
+import { compareBallots, sameBallot } from "./ballot.ts";
+import { startCampaign, superviseCampaign } from "./candidate.ts";
+import { pullFacts } from "./catchup.ts";
+import { isVoter } from "./configuration.ts";
+import { isConnected, openRound } from "./heartbeat.ts";
+import { expireReads } from "./reads.ts";
+import { retransmit } from "./replication.ts";
+import { becomeFollower, coolDown, restartPatience } from "./roles.ts";
+import type { Follower, Leader, Replica } from "./state.ts";
+
+export function onTick(replica: Replica): void {
+  replica.now += 1;
+  if (replica.probation !== undefined && replica.now >= replica.probation.until) replica.probation = undefined;
+  if (replica.now >= replica.election.nextRoundAt) closeRound(replica);
+}
+
+/** E1. Judges by the answers so far, then asks again. */
+export function closeRound(replica: Replica): void {
+  const { election } = replica;
+  if (election.hint !== undefined && replica.now >= election.hint.until) election.hint = undefined;
+  expireReads(replica);
+  superviseRole(replica);
+  openRound(replica);
+}
+
+function superviseRole(replica: Replica): void {
+  const { role } = replica;
+  switch (role.type) {
+    case "leader":
+      return superviseReign(replica, role);
+    case "candidate":
+      return superviseCampaign(replica, role);
+    default:
+      superviseFollower(replica, role);
+  }
+}
+
+function superviseFollower(replica: Replica, follower: Follower): void {
+  const { election } = replica;
+  const happy = isHappyFollower(replica, follower);
+  if (happy) {
+    election.unhappySince = replica.now;
+    election.hint = undefined;
+  } else if (election.happy) {
+    restartPatience(replica);
+  }
+  election.happy = happy;
+  if (!happy && mayCampaign(replica)) startCampaign(replica, "campaign");
+  else pullFacts(replica, follower);
+}
+
+/** E3. Follows a node that answers, that says it leads this very reign, and that is happy itself: a leader that was started again says it does not. */
+function isHappyFollower(replica: Replica, { leader }: Follower): boolean {
+  if (leader === undefined || !isConnected(replica, leader.node)) return false;
+  const answer = replica.election.answers.get(leader.node);
+  return answer?.happy === true && sameBallot(answer.leader, leader);
+}
+
+/** E4, and E6 where the connection to the leader was lost. */
+function mayCampaign(replica: Replica): boolean {
+  const { election, options, now } = replica;
+  if (!isVoter(replica.configuration, replica.node, replica.storageId) || replica.probation !== undefined || now < election.cooldownUntil)
+    return false;
+  if (diskIsSlow(replica, options.campaignTicks)) return false; // the ballot would not even reach this disk in time
+  const connected = replica.voters.filter((id) => id !== replica.node && isConnected(replica, id));
+  if (connected.length + 1 < replica.quorum) return false;
+  for (const id of connected) {
+    const answer = election.answers.get(id);
+    // Somebody has a leader; or knows a newer configuration, which this node must learn first.
+    if (answer === undefined || answer.happy || answer.configVersion > replica.configuration.version) return false;
+  }
+  if (election.hint !== undefined) return hintSuffices(replica, connected, election.hint);
+  return now >= election.graceUntil && now - election.unhappySince >= (replica.voters.length === 1 ? 0 : election.delay);
+}
+
+/** E6. A quorum said, after the connection was lost, that it has no leader either. */
+function hintSuffices(replica: Replica, connected: readonly NodeId[], hint: NonNullable<typeof replica.election.hint>): boolean {
+  const { election, options, now } = replica;
+  const shortGrace = Math.min(election.graceUntil, election.graceSince + Math.ceil(1.5 * options.heartbeatTicks));
+  if (now < hint.fireAt || (election.graceFor !== undefined && now < shortGrace)) return false;
+  const agreeing = connected.filter((id) => (election.answers.get(id)?.round ?? 0) >= hint.fromRound).length;
+  return agreeing + 1 >= replica.quorum;
+}
+
+/** E6. The transport saw an established session with `peer` end without a word. What it answered before proves nothing any more. */
+export function onConnectionLost(replica: Replica, peer: NodeId, boot: number): void {
+  const { election, role, options } = replica;
+  if (boot < (replica.boots.get(peer) ?? 0)) return; // an earlier life, whose successor was heard
+  election.answers.delete(peer);
+  election.answersFrom.set(peer, election.round + 1);
+  if (election.graceFor === peer) election.graceUntil = replica.now;
+  if (role.type !== "follower" || role.leader?.node !== peer) return;
+  election.happy = false;
+  election.hint = { until: replica.now + options.hintTicks, fromRound: election.round + 1, fireAt: replica.now + replica.random.below(3) };
+  closeRound(replica);
+}
+
+/** A reign ends when it can no longer decide (Q1, Q4), and begins anew when a member is stuck above it (Q3). */
+function superviseReign(replica: Replica, role: Leader): void {
+  const { options, now, election } = replica;
+  const connected = replica.others.filter((id) => isConnected(replica, id));
+  const voters = connected.filter((id) => replica.voters.includes(id));
+  const promisedBelow = voters.filter((id) => compareBallots(election.answers.get(id)?.promised ?? role.ballot, role.ballot) <= 0).length;
+  const self = replica.voters.includes(replica.node) ? 1 : 0;
+  const hasQuorum = promisedBelow + self >= replica.quorum;
+  if (hasQuorum) {
+    role.lastQuorumTick = now;
+    role.lastQuorumMs = replica.nowMs;
+  }
+  const promisedAbove = replica.voters.filter((id) => compareBallots(election.answers.get(id)?.promised ?? role.ballot, role.ballot) > 0).length;
+  if (now - role.lastQuorumTick > options.checkQuorumTicks || replica.voters.length - promisedAbove < replica.quorum)
+    return giveUp(replica, "check-quorum");
+  if (diskIsSlow(replica, options.diskStallTicks)) return giveUp(replica, "stalled-disk");
+  if (isStuck(replica, role)) return giveUp(replica, "no-progress");
+  election.happy = isHappyLeader(replica);
+
+  const someoneStuck = connected.some((id) => compareBallots(election.answers.get(id)?.promised ?? role.ballot, role.ballot) > 0);
+  role.stuckSince = someoneStuck ? (role.stuckSince ?? now) : undefined;
+  if (role.stuckSince !== undefined && now - role.stuckSince >= options.rebidTicks && hasQuorum) return startCampaign(replica, "rebid");
+  retransmit(replica, role);
+}
+
+/** Steps down, and lets others try first. */
+function giveUp(replica: Replica, reason: "check-quorum" | "stalled-disk" | "no-progress"): void {
+  becomeFollower(replica, reason);
+  if (reason !== "check-quorum") coolDown(replica);
+}
+
+function diskIsSlow({ images, now }: Replica, ticks: number): boolean {
+  return images.oldestSinceTick !== undefined && now - images.oldestSinceTick > ticks;
+}
+
+/** Q4. Heartbeats alone must not keep a leader in office that decides nothing although its quorum is there. */
+function isStuck(replica: Replica, role: Leader): boolean {
+  if (replica.log.last === replica.decidedThrough) {
+    role.lastDecidedTick = replica.now;
+    return false;
+  }
+  if (replica.now - role.lastDecidedTick <= replica.options.progressTicks) return false;
+  const streaming = [...role.peers.values()].filter(
+    ({ id, state }) => state === "streaming" && replica.voters.includes(id) && isConnected(replica, id),
+  );
+  return streaming.length + 1 >= replica.quorum;
+}

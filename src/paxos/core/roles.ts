@@ -1,0 +1,78 @@
+/** Leaving a role, and what every role does with what is decided. */
+import { type NodeId, type Slot, slot } from "../../base/ids.ts";
+import { InvariantViolation } from "../../base/invariant.ts";
+import { sameBallot } from "./ballot.ts";
+import { configurationCodec } from "./configuration.ts";
+import type { RoleReason } from "./effects.ts";
+import { failReads } from "./reads.ts";
+import { type Follower, newFollower, type Replica } from "./state.ts";
+
+/**
+ * Q2. Gives up whatever it is, for good: no reign is ever taken up again. Entries that were appended stay, and so do their proposals: each of them may still be
+ * decided (rule D4). Reads fail.
+ */
+export function becomeFollower(replica: Replica, reason: RoleReason): Follower {
+  const { role } = replica;
+  if (role.type === "leader") failReads(replica, role, "not-leader");
+  if (role.type !== "follower") replica.events.push({ type: "role", role: "follower", ballot: replica.promised, reason });
+  const follower = newFollower();
+  replica.role = follower;
+  replica.election.happy = false;
+  restartPatience(replica);
+  return follower;
+}
+
+/** How long this node will now stay unhappy before it campaigns: drawn anew, so that two do not keep meeting. */
+export function restartPatience(replica: Replica): void {
+  const { electionTicks } = replica.options;
+  replica.election.unhappySince = replica.now;
+  replica.election.delay = electionTicks + replica.random.below(electionTicks);
+}
+
+/** Not before this tick does the node campaign again: twice as far away each time, up to eight (rule E5). */
+export function coolDown(replica: Replica): void {
+  const { election, options } = replica;
+  const span = election.hint === undefined ? election.backoff * options.electionTicks : options.heartbeatTicks;
+  election.cooldownUntil = replica.now + replica.random.below(span);
+  election.backoff = Math.min(8, election.backoff * 2);
+}
+
+/** D2. Everything through `through` is a fact. The caller knows that this log holds it. */
+export function advanceDecided(replica: Replica, through: Slot): void {
+  const { log, role } = replica;
+  const before = replica.decidedThrough;
+  if (through <= before) return;
+  if (through > log.last) throw new InvariantViolation("what is decided is in the log", { through, last: log.last });
+  let configuration = replica.configuration;
+  for (let at = slot(before + 1); at <= through; at = slot(at + 1)) {
+    const entry = log.entryAt(at);
+    if (entry === undefined) throw new InvariantViolation("what is not decided is in memory", { at });
+    if (entry.kind === "config") configuration = configurationCodec.decode(entry.payload);
+    if (role.type === "leader") role.uncommittedBytes -= entry.record.length;
+    if (replica.openProposals > 0) resolveProposals(replica, at);
+  }
+  replica.setDecided(through, configuration === replica.configuration ? undefined : configuration);
+}
+
+/** D4. By slot and origin, never by content: a fact is this process's own proposal if this process appended it under that very ballot. */
+function resolveProposals(replica: Replica, at: Slot): void {
+  const waiting = replica.proposals.get(at);
+  if (waiting === undefined) return;
+  replica.proposals.delete(at);
+  replica.openProposals -= waiting.length;
+  const decided = replica.log.originAt(at);
+  for (const { id, origin } of waiting) {
+    replica.proposalResults.push(
+      sameBallot(origin, decided)
+        ? { id, type: "decided", slot: at, origin }
+        : { id, type: "not-applied", reason: "superseded", leader: knownLeader(replica) },
+    );
+  }
+}
+
+/** Whom a caller might ask instead. */
+export function knownLeader(replica: Replica): NodeId | undefined {
+  const { role } = replica;
+  if (role.type === "leader") return replica.node;
+  return role.type === "follower" ? role.leader?.node : undefined;
+}

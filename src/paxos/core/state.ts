@@ -1,0 +1,387 @@
+/**
+ * What a node holds in memory, and the few ways in which the rules touch the world. `Replica` has no rule in it: the rules are functions in the files beside this
+ * one, each file for one part of the protocol. Durable state is changed through `promised`, `accepted`, `append`, `truncateFrom` and `decidedThrough` alone, and
+ * reaches the disk as one image a step (rule W1); a role's own state is changed by that role's functions.
+ */
+
+import type { Epoch } from "../../base/epoch.ts";
+import { type NodeId, type Slot, slot } from "../../base/ids.ts";
+import { InvariantViolation } from "../../base/invariant.ts";
+import type { Prng } from "../../base/prng.ts";
+import type { Ballot } from "./ballot.ts";
+import { type Configuration, quorumOf, votersOf } from "./configuration.ts";
+import type { CoreEvent, DropReason, FactsToServe, ProposalResult, ReadResult, Recovered, RequestNumber } from "./effects.ts";
+import type { Entry } from "./entry.ts";
+import { type Image, ImageQueue, type PersistOp } from "./image.ts";
+import { EntryLog } from "./log.ts";
+import type { DiskClaims, LogState, Outgoing, PaxosMessage, PrepareMessage, RequestId } from "./messages.ts";
+import type { CoreOptions } from "./options.ts";
+
+/** Follows `leader`, if it knows one for its promise. `synced` and `match`: this log is the leader's through `match`. */
+export interface Follower {
+  readonly type: "follower";
+  leader: Ballot | undefined;
+  synced: boolean;
+  match: Slot;
+  /** The most that a leader said is decided. */
+  hintDecided: Slot;
+  /** An answer that waits until memory and disk are the same (rule W2, I3). */
+  owed: { readonly type: "promise"; readonly prepare: PrepareMessage } | { readonly type: "sync-request"; readonly fromDecided: boolean } | undefined;
+  /** Not before this tick does another SyncRequest leave. */
+  syncRequestAt: number;
+  /** What was acknowledged last, in this reign. */
+  ackedThrough: Slot;
+  /** Something came that was here already: say again what is durable. */
+  ackDue: boolean;
+}
+
+export interface PromiseInfo extends LogState {
+  readonly storageId: string;
+  readonly boot: number;
+  readonly configuration: Configuration;
+  readonly tail?: { readonly after: Slot; readonly entries: readonly Entry[] } | undefined;
+}
+
+export interface Candidate {
+  readonly type: "candidate";
+  readonly ballot: Ballot;
+  /** `self`: the own promise is on its way to the disk. `promising`: prepares are out. `recovering`: the best promiser's log is fetched. */
+  phase: "self" | "promising" | "recovering";
+  readonly promises: Map<NodeId, PromiseInfo>;
+  readonly refusals: Set<NodeId>;
+  deadline: number;
+  recovery: Recovery | undefined;
+}
+
+/** Phase 1 is complete; `source` has the log to adopt. */
+export interface Recovery {
+  readonly source: NodeId;
+  readonly info: LogState;
+  /** The most that any promiser knew to be decided: facts. */
+  readonly decided: Slot;
+  /** This log is the source's through here. */
+  agreedThrough: Slot;
+  /** What follows, not yet in this log. */
+  readonly staged: Entry[];
+  pull: Pull | undefined;
+}
+
+export interface Pull {
+  readonly id: RequestId;
+  readonly from: NodeId;
+  readonly kind: "facts" | "tail";
+  readonly after: Slot;
+  readonly sentAt: number;
+}
+
+/** `unpromised`: prepare it. `catchup`: too far behind, it pulls facts. `syncing`: Sync is out. `streaming`: it follows. */
+export type PeerState = "unpromised" | "catchup" | "syncing" | "streaming";
+
+export interface Peer {
+  readonly id: NodeId;
+  state: PeerState;
+  /** Its durable log is this leader's through here. */
+  match: Slot;
+  /** The next slot to send. */
+  next: Slot;
+  /** What it last said of its log: where Sync begins. */
+  info: LogState | undefined;
+  boot: number;
+  /** Ends and sizes of messages that are not acknowledged, in order. */
+  inflight: { readonly through: Slot; readonly bytes: number }[];
+  inflightBytes: number;
+  /** After a loss: one message at a time, until one is acknowledged. */
+  probing: boolean;
+  /** The transport's buffer is full. */
+  blocked: boolean;
+  pausedUntil: number;
+  progressAt: number;
+  sentDecided: Slot;
+  /** Its disk went back in time: not counted in this reign (rule I3). */
+  suspect: boolean;
+  readAck: number;
+}
+
+export interface Leader {
+  readonly type: "leader";
+  readonly ballot: Ballot;
+  readonly epoch: Epoch;
+  /** End of the log at the beginning of this reign, Start counted. */
+  readonly floor: Slot;
+  /** The same without Start, and whose log it was. */
+  readonly adoptedLast: Slot;
+  readonly sourceAccepted: Ballot;
+  /** Of this reign's Start entry; undefined while a configuration of an earlier reign is undecided. */
+  reignSlot: Slot | undefined;
+  /** An undecided configuration: nothing is appended after it (rule M3). */
+  pendingConfig: Slot | undefined;
+  readonly peers: Map<NodeId, Peer>;
+  uncommittedBytes: number;
+  lastQuorumTick: number;
+  lastQuorumMs: number;
+  lastDecidedTick: number;
+  stuckSince: number | undefined;
+  readonly reads: LeaderReads;
+}
+
+/** Who asked: this process, or a follower. */
+export type ReadTicket =
+  | { readonly type: "read"; readonly id: RequestNumber; readonly askedAt: number }
+  | { readonly type: "confirm"; readonly id: RequestNumber; readonly askedAt: number }
+  | { readonly type: "remote"; readonly to: NodeId; readonly id: RequestId; readonly askedAt: number };
+
+export interface LeaderReads {
+  seq: number;
+  /** Join the next batch, whose heartbeat has not left. */
+  open: ReadTicket[];
+  /** In order of `seq`. */
+  readonly batches: { readonly seq: number; readonly through: Slot; readonly tickets: readonly ReadTicket[] }[];
+}
+
+/** What a peer answered to the newest round it answered. */
+export interface PeerAnswer {
+  readonly round: number;
+  readonly openedAt: number;
+  readonly promised: Ballot;
+  readonly leader: Ballot | undefined;
+  readonly happy: boolean;
+  readonly configVersion: number;
+  readonly decidedThrough: Slot;
+}
+
+export interface Election {
+  round: number;
+  /** When the rounds that may still be answered were opened. */
+  readonly openedAt: Map<number, number>;
+  nextRoundAt: number;
+  readonly answers: Map<NodeId, PeerAnswer>;
+  /** After a lost connection: answers to earlier rounds prove nothing. */
+  readonly answersFrom: Map<NodeId, number>;
+  happy: boolean;
+  unhappySince: number;
+  /** How long this node stays unhappy before it campaigns. */
+  delay: number;
+  maxRound: number;
+  cooldownUntil: number;
+  backoff: number;
+  graceUntil: number;
+  graceSince: number;
+  graceFor: NodeId | undefined;
+  /** The connection to the leader was lost: until when, from which round on answers count, and not before when. */
+  hint: { readonly until: number; readonly fromRound: number; readonly fireAt: number } | undefined;
+}
+
+export class Replica {
+  readonly node: NodeId;
+  readonly storageId: string;
+  readonly boot: number;
+  readonly options: CoreOptions;
+  readonly random: Prng;
+  readonly images: ImageQueue;
+  readonly log: EntryLog;
+
+  /** Ticks since the start of this process. */
+  now = 0;
+  /** Monotonic, as of this step (rule F5). */
+  nowMs = 0;
+
+  promised: Ballot;
+  accepted: Ballot;
+  cut: number;
+  #decidedThrough: Slot;
+  #configuration: Configuration;
+  #voters: readonly NodeId[];
+  #others: readonly NodeId[];
+  #quorum: number;
+
+  role: Follower | Candidate | Leader = newFollower();
+  readonly election: Election;
+  /** Facts that this follower is pulling. */
+  pull: Pull | undefined;
+  /** What peers have claimed of their disks, by node (rule I3). */
+  readonly claims = new Map<NodeId, DiskClaims>();
+  readonly boots = new Map<NodeId, number>();
+  /** While it lasts nothing is vouched for: voters that were heard, and the end (rule I4). */
+  probation: { readonly until: number; readonly heard: Set<NodeId> } | undefined;
+  /** Proposals of this process that have a slot; they survive its reign (rule D4). */
+  readonly proposals = new Map<Slot, { readonly id: RequestNumber; readonly origin: Ballot }[]>();
+  openProposals = 0;
+  /** Reads that were sent on to a leader, by `RequestId.count`. */
+  readonly forwarded = new Map<number, { readonly id: RequestNumber; readonly to: NodeId; readonly askedAt: number }>();
+  #requests = 0;
+  appliedThrough: Slot;
+  /** The last slot that was handed out to be applied. */
+  handedOut: Slot;
+
+  ops: PersistOp[] = [];
+  opsBytes = 0;
+  dirty = false;
+  /** Since when something is decided that no image says. */
+  decidedUnsavedSince: number | undefined;
+
+  sends: Outgoing[] = [];
+  proposalResults: ProposalResult[] = [];
+  readResults: ReadResult[] = [];
+  serve: FactsToServe[] = [];
+  events: CoreEvent[] = [];
+  fenced: string | undefined;
+
+  constructor(recovered: Recovered, options: CoreOptions, random: Prng) {
+    const { image } = recovered;
+    this.node = recovered.node;
+    this.storageId = recovered.storageId;
+    this.boot = recovered.boot;
+    this.options = options;
+    this.random = random;
+    this.images = new ImageQueue(image);
+    this.log = new EntryLog(recovered);
+    this.promised = image.promised;
+    this.accepted = image.accepted;
+    this.cut = image.cut;
+    this.#decidedThrough = image.decidedThrough;
+    this.#configuration = image.configuration;
+    this.#voters = votersOf(image.configuration);
+    this.#others = image.configuration.members.map(({ id }) => id).filter((id) => id !== this.node);
+    this.#quorum = quorumOf(image.configuration);
+    this.appliedThrough = image.compactedThrough;
+    this.handedOut = image.compactedThrough;
+    this.probation = this.#voters.length > 1 ? { until: options.probationTicks, heard: new Set() } : undefined;
+    // Rounds begin at a tick of each node's own: nodes that were started together would otherwise campaign together.
+    this.election = newElection({
+      maxRound: image.promised.round,
+      delay: options.electionTicks + random.below(options.electionTicks),
+      nextRoundAt: 1 + random.below(options.heartbeatTicks),
+    });
+  }
+
+  get decidedThrough(): Slot {
+    return this.#decidedThrough;
+  }
+
+  get configuration(): Configuration {
+    return this.#configuration;
+  }
+
+  /** Of the configuration, in order. */
+  get voters(): readonly NodeId[] {
+    return this.#voters;
+  }
+
+  /** All members but this node, in order. */
+  get others(): readonly NodeId[] {
+    return this.#others;
+  }
+
+  get quorum(): number {
+    return this.#quorum;
+  }
+
+  /** Whether the disk has everything that memory has, but for what is decided. */
+  get settled(): boolean {
+    return !this.dirty && !this.images.inFlight;
+  }
+
+  /** `advanceDecided` is the only caller. */
+  setDecided(through: Slot, configuration: Configuration | undefined): void {
+    this.#decidedThrough = through;
+    this.decidedUnsavedSince ??= this.now;
+    if (configuration === undefined) return;
+    this.#configuration = configuration;
+    this.#voters = votersOf(configuration);
+    this.#others = configuration.members.map(({ id }) => id).filter((id) => id !== this.node);
+    this.#quorum = quorumOf(configuration);
+  }
+
+  append(entry: Entry): void {
+    this.log.append(entry);
+    const op = this.ops.at(-1);
+    if (op?.type === "append") (op.entries as Entry[]).push(entry);
+    else this.ops.push({ type: "append", entries: [entry] });
+    this.opsBytes += entry.record.length;
+    this.dirty = true;
+  }
+
+  /** Removes `from` and everything after it, none of it decided. Proposals stay: they may still be decided elsewhere (rule D4). */
+  truncateFrom(from: Slot): void {
+    const { last } = this.log;
+    if (from > last) return;
+    if (from <= this.#decidedThrough)
+      throw new InvariantViolation("what is decided is never removed (INV-7)", { from, decidedThrough: this.#decidedThrough });
+    this.log.truncateFrom(from);
+    this.ops.push({ type: "truncate", from, last });
+    this.dirty = true;
+    if (this.role.type === "follower" && this.role.match >= from) {
+      this.role.synced = false;
+      this.role.match = slot(0);
+    }
+  }
+
+  image(): Image {
+    const { log } = this;
+    return {
+      promised: this.promised,
+      accepted: this.accepted,
+      last: log.last,
+      lastOrigin: log.lastOrigin,
+      lastChain: log.lastChain,
+      decidedThrough: this.#decidedThrough,
+      configuration: this.#configuration,
+      cut: this.cut,
+      compactedThrough: log.compactedThrough,
+      compactedOrigin: log.compactedOrigin,
+      compactedChain: log.compactedChain,
+    };
+  }
+
+  send(to: NodeId, message: PaxosMessage): void {
+    this.sends.push({ to, message });
+  }
+
+  nextRequestId(): RequestId {
+    this.#requests += 1;
+    return { boot: this.boot, count: this.#requests };
+  }
+
+  drop(from: NodeId, message: PaxosMessage["type"], reason: DropReason): void {
+    this.events.push({ type: "dropped", from, message, reason });
+  }
+
+  /** This node must stop; nothing that follows leaves it (rule I5). */
+  fence(reason: string): void {
+    this.fenced ??= reason;
+  }
+}
+
+export function newFollower(): Follower {
+  return {
+    type: "follower",
+    leader: undefined,
+    synced: false,
+    match: slot(0),
+    hintDecided: slot(0),
+    owed: undefined,
+    syncRequestAt: 0,
+    ackedThrough: slot(0),
+    ackDue: false,
+  };
+}
+
+function newElection({ maxRound, delay, nextRoundAt }: Pick<Election, "maxRound" | "delay" | "nextRoundAt">): Election {
+  return {
+    round: 0,
+    openedAt: new Map(),
+    nextRoundAt,
+    answers: new Map(),
+    answersFrom: new Map(),
+    happy: false,
+    unhappySince: 0,
+    delay,
+    maxRound,
+    cooldownUntil: 0,
+    backoff: 1,
+    graceUntil: 0,
+    graceSince: 0,
+    graceFor: undefined,
+    hint: undefined,
+  };
+}

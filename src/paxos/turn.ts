@@ -24,6 +24,10 @@ export type TurnInput =
   | { readonly type: "written" }
   /** The write in flight failed, or may have: the node stops. */
   | { readonly type: "write-failed"; readonly reason: string }
+  /** Nobody waits for this proposal any more: not applied if it is still in the inbox, else unknown, for it may still be decided. */
+  | { readonly type: "abandon"; readonly id: RequestNumber }
+  /** Answer to one of `Actions.serve`: entries after `request.after`, through `request.through` at most. */
+  | { readonly type: "served"; readonly request: FactsToServe; readonly entries: readonly Entry[] }
   /** Answer to `Actions.load`: entries from there on, at least one, as far as was convenient. */
   | { readonly type: "loaded"; readonly entries: readonly Entry[] };
 
@@ -73,6 +77,7 @@ export class Turn {
   readonly #machine: StateMachine;
   #inbox: Input[] = [];
   #settled: Settled[] = [];
+  #served: Outgoing[] = [];
   #inFlight: PersistBatch | undefined;
   #waiting: PersistBatch[] = [];
   #appliedThrough: Slot;
@@ -102,7 +107,7 @@ export class Turn {
 
   /** Whether a turn would do anything. */
   get hasWork(): boolean {
-    return !this.#fenced && (this.#inbox.length > 0 || this.#settled.length > 0 || this.#canApply());
+    return !this.#fenced && (this.#inbox.length > 0 || this.#settled.length > 0 || this.#served.length > 0 || this.#canApply());
   }
 
   put(input: TurnInput): void {
@@ -119,6 +124,11 @@ export class Turn {
         this.#loading = false;
         this.#loaded = [...input.entries];
         return;
+      case "served": {
+        const { to, id, after, decidedThrough } = input.request;
+        this.#served.push({ to, message: { type: "fetch-reply", id, after, entries: input.entries, decidedThrough } });
+        return;
+      }
       case "propose":
         this.#open.add(input.id);
         this.#inbox.push(input);
@@ -148,7 +158,7 @@ export class Turn {
     if (effects.apply !== undefined) this.#applyThrough = effects.apply.through;
     this.#apply();
     return {
-      sends: effects.sends,
+      sends: this.#withServed(effects.sends),
       write,
       load: this.#nextLoad(),
       serve: effects.serve,
@@ -182,7 +192,6 @@ export class Turn {
       return;
     }
     this.#settled.push({ id, outcome: { type: "unknown", reason: "aborted" } });
-    this.#inbox.push({ type: "abandon", id });
   }
 
   #noteProposals(effects: Effects): void {
@@ -235,6 +244,13 @@ export class Turn {
     this.#loading = true;
     this.#loaded = [];
     return { from: slot(this.#appliedThrough + 1), through: this.#applyThrough };
+  }
+
+  #withServed(sends: readonly Outgoing[]): readonly Outgoing[] {
+    if (this.#served.length === 0) return sends;
+    const all = [...sends, ...this.#served];
+    this.#served = [];
+    return all;
   }
 
   #takeSettled(): readonly Settled[] {

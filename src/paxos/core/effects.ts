@@ -17,8 +17,6 @@ export type Input =
   | { readonly type: "persist-failed"; readonly reason: string }
   /** With `epoch`: appended only in exactly that reign. `payload` is ours from here on. */
   | { readonly type: "propose"; readonly id: RequestNumber; readonly payload: Uint8Array; readonly epoch?: Epoch | undefined }
-  /** Nobody waits for this proposal any more. It may still be decided. */
-  | { readonly type: "abandon"; readonly id: RequestNumber }
   | { readonly type: "read"; readonly id: RequestNumber }
   | { readonly type: "confirm"; readonly id: RequestNumber; readonly epoch: Epoch }
   /** The state machine has everything through here. */

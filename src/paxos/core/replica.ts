@@ -9,7 +9,7 @@ import { onAccept, onDecide, onPrepare, onSync, vouch } from "./acceptor.ts";
 import { type Ballot, compareBallots, maxBallot } from "./ballot.ts";
 import { onOwnPromiseDurable, onPromise, onRecoveryFetched, onReject } from "./candidate.ts";
 import { onCatchupHint, onFactsFetched, onFetch } from "./catchup.ts";
-import type { Effects, Input, OriginRun, Recovered, RequestNumber } from "./effects.ts";
+import type { Effects, Input, OriginRun, Recovered } from "./effects.ts";
 import { onConnectionLost, onTick } from "./election.ts";
 import type { Entry } from "./entry.ts";
 import { diskWentBack, noteAnswer, onHeartbeat, sendHeartbeats } from "./heartbeat.ts";
@@ -138,13 +138,11 @@ function onInput(replica: Replica, input: Input): void {
     case "message":
       return onMessage(replica, input);
     case "persisted":
-      return onPersisted(replica, input.seq);
+      return replica.images.acknowledge(input.seq);
     case "persist-failed":
       return replica.fence(`a write to the log failed: ${input.reason}`); // memory is ahead of the disk, and nobody knows by how much
     case "propose":
       return onPropose(replica, input);
-    case "abandon":
-      return forgetProposal(replica, input.id);
     case "read":
       return onRead(replica, input.id);
     case "confirm":
@@ -267,21 +265,6 @@ function noteClaims(replica: Replica, from: NodeId, claims: DiskClaims): void {
   const order = compareBallots(claims.accepted, known.accepted) || claims.cut - known.cut || claims.last - known.last;
   const promised = maxBallot(claims.promised, known.promised);
   if (order > 0 || promised !== known.promised) replica.claims.set(from, { ...(order > 0 ? claims : known), promised });
-}
-
-function onPersisted(replica: Replica, seq: number): void {
-  replica.images.acknowledge(seq);
-}
-
-function forgetProposal(replica: Replica, id: RequestNumber): void {
-  for (const [at, waiting] of replica.proposals) {
-    const place = waiting.findIndex((proposal) => proposal.id === id);
-    if (place < 0) continue;
-    waiting.splice(place, 1);
-    replica.openProposals -= 1;
-    if (waiting.length === 0) replica.proposals.delete(at);
-    return;
-  }
 }
 
 /** The end of a step: one batch at most, then whatever may now be said. */

@@ -50,7 +50,9 @@ export function syncPeer(replica: Replica, role: Leader, peer: Peer, info: LogSt
   clearInflight(peer);
   const base = syncBase(replica, role, info);
   const needed = maxSlot(role.floor, base);
-  if (base + 1 < log.cachedFrom || log.bytesBetween(base, needed) > options.maxSyncBytes) {
+  // What is not decided cannot be pulled as facts: it goes in one Sync, however long. The window bounds it, but for the Start entries of reigns that decided nothing.
+  const tooLong = base < replica.decidedThrough && log.bytesBetween(base, needed) > options.maxSyncBytes;
+  if (base + 1 < log.cachedFrom || tooLong) {
     peer.state = "catchup";
     replica.send(peer.id, { type: "catchup-hint", ballot: role.ballot, decidedThrough: replica.decidedThrough });
     return true;

@@ -123,9 +123,10 @@ export function onAccept(replica: Replica, from: NodeId, m: AcceptMessage): void
     return replica.fence(`the log through slot ${m.base} is not the leader's, though its origins are`);
   const differs = firstDifference(replica, m.entries);
   if (differs !== undefined && differs.slot <= log.last) return contradiction(replica, from, m.ballot, differs);
+  const before = log.last;
   if (!appendMissing(replica, m.entries)) return;
   follower.match = maxSlot(follower.match, slot(m.base + m.entries.length));
-  follower.ackDue = true;
+  if (log.last === before) follower.ackDue = true; // nothing to wait for: the acknowledgement may have been lost
   // Never beyond `match`: past it, this log may still hold another leader's entries.
   advanceDecided(replica, minSlot(m.decidedThrough, follower.match));
 }

@@ -43,16 +43,19 @@ function superviseRole(replica: Replica): void {
 
 function superviseFollower(replica: Replica, follower: Follower): void {
   const { election } = replica;
-  const happy = isHappyFollower(replica, follower);
-  if (happy) {
-    election.unhappySince = replica.now;
-    election.hint = undefined;
-  } else if (election.happy) {
-    restartPatience(replica);
-  }
-  election.happy = happy;
-  if (!happy && mayCampaign(replica)) startCampaign(replica, "campaign");
+  election.happy = isHappyFollower(replica, follower);
+  if (election.happy) election.hint = undefined;
+  const connected = connectedVoters(replica);
+  const calm = election.happy || connected.some((id) => election.answers.get(id)?.happy === true);
+  // Patience is reckoned from when nobody near had a leader: who lacks one all the time must not jump at a neighbour's moment of doubt.
+  if (calm !== election.calm) restartPatience(replica);
+  election.calm = calm;
+  if (!calm && mayCampaign(replica, connected)) startCampaign(replica, "campaign");
   else pullFacts(replica, follower);
+}
+
+function connectedVoters(replica: Replica): readonly NodeId[] {
+  return replica.voters.filter((id) => id !== replica.node && isConnected(replica, id));
 }
 
 /** E3. Follows a node that answers, that says it leads this very reign, and that is happy itself: a leader that was started again says it does not. */
@@ -62,21 +65,16 @@ function isHappyFollower(replica: Replica, { leader }: Follower): boolean {
   return answer?.happy === true && sameBallot(answer.leader, leader);
 }
 
-/** E4, and E6 where the connection to the leader was lost. */
-function mayCampaign(replica: Replica): boolean {
-  const { election, options, now } = replica;
-  if (!isVoter(replica.configuration, replica.node, replica.storageId) || replica.probation !== undefined || now < election.cooldownUntil)
-    return false;
-  if (diskIsSlow(replica, options.campaignTicks)) return false; // the ballot would not even reach this disk in time
-  const connected = replica.voters.filter((id) => id !== replica.node && isConnected(replica, id));
+/** E4, and E6 where the connection to the leader was lost. That nobody near has a leader, the caller has seen. */
+function mayCampaign(replica: Replica, connected: readonly NodeId[]): boolean {
+  const { election, options, now, configuration } = replica;
+  if (!isVoter(configuration, replica.node, replica.storageId) || replica.probation !== undefined || now < election.cooldownUntil) return false;
   if (connected.length + 1 < replica.quorum) return false;
-  for (const id of connected) {
-    const answer = election.answers.get(id);
-    // Somebody has a leader; or knows a newer configuration, which this node must learn first.
-    if (answer === undefined || answer.happy || answer.configVersion > replica.configuration.version) return false;
-  }
+  if (diskIsSlow(replica, options.campaignTicks)) return false; // the ballot would not even reach this disk in time
+  // Somebody knows a newer configuration, which this node must learn first.
+  if (connected.some((id) => (election.answers.get(id)?.configVersion ?? 0) > configuration.version)) return false;
   if (election.hint !== undefined) return hintSuffices(replica, connected, election.hint);
-  return now >= election.graceUntil && now - election.unhappySince >= (replica.voters.length === 1 ? 0 : election.delay);
+  return now >= election.graceUntil && now - election.patientSince >= (replica.voters.length === 1 ? 0 : election.delay);
 }
 
 /** E6. A quorum said, after the connection was lost, that it has no leader either. */
@@ -95,9 +93,15 @@ export function onConnectionLost(replica: Replica, peer: NodeId, boot: number): 
   election.answers.delete(peer);
   election.answersFrom.set(peer, election.round + 1);
   if (election.graceFor === peer) election.graceUntil = replica.now;
-  if (role.type !== "follower" || role.leader?.node !== peer) return;
+  if (role.type !== "follower" || role.leader?.node !== peer || !election.happy) return; // it had no leader to lose
   election.happy = false;
-  election.hint = { until: replica.now + options.hintTicks, fromRound: election.round + 1, fireAt: replica.now + replica.random.below(3) };
+  // Should the word be false, the leader answers within this time, and all is as before: a follower must not take its own deafness for the leader's death.
+  const answerTicks = Math.ceil(2 * (election.answerTicks.get(peer) ?? 0));
+  election.hint = {
+    until: replica.now + options.hintTicks,
+    fromRound: election.round + 1,
+    fireAt: replica.now + answerTicks + replica.random.below(3),
+  };
   closeRound(replica);
 }
 

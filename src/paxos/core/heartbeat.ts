@@ -66,6 +66,7 @@ export function noteAnswer(replica: Replica, from: NodeId, m: HeartbeatReplyMess
   if (openedAt === undefined || m.round < (election.answersFrom.get(from) ?? 0)) return false;
   const newest = election.answers.get(from);
   if (newest !== undefined && newest.round > m.round) return false;
+  election.answerTicks.set(from, Math.max(replica.now - openedAt, 0.98 * (election.answerTicks.get(from) ?? 0)));
   const { round, promised, leader, happy, configVersion, decidedThrough } = m;
   election.answers.set(from, { round, openedAt, promised, leader, happy, configVersion, decidedThrough });
   return true;

@@ -22,10 +22,10 @@ export function becomeFollower(replica: Replica, reason: RoleReason): Follower {
   return follower;
 }
 
-/** How long this node will now stay unhappy before it campaigns: drawn anew, so that two do not keep meeting. */
+/** How long nobody near must have had a leader before this node campaigns: drawn anew, so that two do not keep meeting. */
 export function restartPatience(replica: Replica): void {
   const { electionTicks } = replica.options;
-  replica.election.unhappySince = replica.now;
+  replica.election.patientSince = replica.now;
   replica.election.delay = electionTicks + replica.random.below(electionTicks);
 }
 

@@ -155,11 +155,16 @@ export interface Election {
   readonly openedAt: Map<number, number>;
   nextRoundAt: number;
   readonly answers: Map<NodeId, PeerAnswer>;
+  /** How long answers of a peer take, at most, of late: ticks. */
+  readonly answerTicks: Map<NodeId, number>;
   /** After a lost connection: answers to earlier rounds prove nothing. */
   readonly answersFrom: Map<NodeId, number>;
   happy: boolean;
-  unhappySince: number;
-  /** How long this node stays unhappy before it campaigns. */
+  /** Whether this node, or a voter that it reaches, had a leader when the last round was closed. */
+  calm: boolean;
+  /** When that last changed, or a promise was made. */
+  patientSince: number;
+  /** How long a node without calm waits before it campaigns. */
   delay: number;
   maxRound: number;
   cooldownUntil: number;
@@ -372,9 +377,11 @@ function newElection({ maxRound, delay, nextRoundAt }: Pick<Election, "maxRound"
     openedAt: new Map(),
     nextRoundAt,
     answers: new Map(),
+    answerTicks: new Map(),
     answersFrom: new Map(),
     happy: false,
-    unhappySince: 0,
+    calm: false,
+    patientSince: 0,
     delay,
     maxRound,
     cooldownUntil: 0,

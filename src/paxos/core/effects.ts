@@ -59,7 +59,7 @@ export type ReadResult =
   | { readonly id: RequestNumber; readonly type: "confirmed" }
   | { readonly id: RequestNumber; readonly type: "failed"; readonly reason: "not-leader" | "overloaded" | "timeout" };
 
-/** Facts that a peer wants and memory no longer holds: read them and answer with `fetched`. */
+/** Facts that a peer wants and memory no longer holds: read them and put them in as `served`. */
 export interface FactsToServe {
   readonly to: NodeId;
   readonly id: RequestId;

@@ -18,15 +18,10 @@ import type {
   RequestId,
   SyncMessage,
 } from "./messages.ts";
+import { MESSAGE_BYTES_MAX, MESSAGE_ENTRIES_MAX } from "./options.ts";
 
 /** Of all messages: a peer that does not know one field of a message must not act on the rest. */
 const FORMAT = 1;
-
-/** Entries in one message: far above what a window holds, and few enough to be held. */
-export const MESSAGE_ENTRIES_MAX = 1_048_576;
-
-/** Length of one encoded message: room for a Sync of a full window and the largest payload beside it. */
-export const MESSAGE_BYTES_MAX = 256 * 1024 * 1024;
 
 type Fields<M> = Omit<M, "type">;
 

@@ -1,3 +1,4 @@
+import { OracleError } from "../../base/errors.ts";
 import { wholeOption } from "../../base/options.ts";
 import { PAYLOAD_BYTES_MAX, RECORD_OVERHEAD } from "./entry.ts";
 
@@ -64,35 +65,49 @@ const DEFAULTS = {
 
 export type CoreOptions = { readonly [Name in keyof typeof DEFAULTS]: number };
 
+/** Longest message that a transport must carry: no option may ask for a longer one. */
+export const MESSAGE_BYTES_MAX = 256 * MIB;
+/** Entries of one message: the smallest records would otherwise be more than anyone wants to hold as objects. */
+export const MESSAGE_ENTRIES_MAX = 1_048_576;
+
+const ANY = 2 ** 40;
+const LONGEST = 192 * MIB; // of records in one message, which has more in it than records
+
+/** Where an option begins at another number than 1, or ends before `ANY`. */
+const RANGES: { readonly [Name in keyof CoreOptions]?: { readonly from?: number; readonly through?: number } } = {
+  promiseInlineBytes: { from: 0, through: LONGEST },
+  cacheBytes: { from: 0 },
+  maxEntryBytes: { through: PAYLOAD_BYTES_MAX },
+  maxUncommittedEntries: { through: MESSAGE_ENTRIES_MAX / 2 },
+  maxSyncBytes: { through: LONGEST },
+  maxAcceptBytes: { through: LONGEST },
+  maxFetchBytes: { through: LONGEST },
+};
+
 /** Fills defaults and checks how values relate. @throws OracleError TSO_INVALID_OPTION, naming the option, its value and the limit */
-export function resolveCoreOptions(options: Partial<CoreOptions> = {}): CoreOptions {
+export function resolveCoreOptions(options: { readonly [Name in keyof CoreOptions]?: number | undefined } = {}): CoreOptions {
   const resolved: Record<keyof CoreOptions, number> = { ...DEFAULTS };
-  for (const [name, value] of Object.entries(options) as [keyof CoreOptions, number | undefined][]) {
-    if (value !== undefined) resolved[name] = wholeOption(name, value, { from: SMALLEST[name] ?? 1, through: 2 ** 40 });
+  for (const [name, value] of Object.entries(options)) {
+    if (!isName(name)) throw new OracleError("TSO_INVALID_OPTION", `${name} is no option of the log: there are ${Object.keys(DEFAULTS).join(", ")}`);
+    if (value !== undefined) resolved[name] = value;
   }
-  const {
-    heartbeatTicks,
-    heartbeatSlack,
-    electionTicks,
-    checkQuorumTicks,
-    maxEntryBytes,
-    maxUncommittedBytes,
-    maxSyncBytes,
-    maxUncommittedEntries,
-    maxProposals,
-  } = resolved;
+  for (const name of Object.keys(DEFAULTS).filter(isName)) atLeast(resolved, name, RANGES[name]?.from ?? 1);
   // A follower must not campaign before it can know that its leader is gone.
-  wholeOption("electionTicks", electionTicks, { from: heartbeatTicks * (heartbeatSlack + 1) + 1, through: 2 ** 40 });
-  wholeOption("checkQuorumTicks", checkQuorumTicks, { from: heartbeatTicks * heartbeatSlack, through: 2 ** 40 });
-  wholeOption("maxEntryBytes", maxEntryBytes, { from: 1, through: PAYLOAD_BYTES_MAX });
+  atLeast(resolved, "electionTicks", resolved.heartbeatTicks * (resolved.heartbeatSlack + 1) + 1);
+  atLeast(resolved, "checkQuorumTicks", resolved.heartbeatTicks * resolved.heartbeatSlack);
   // A2 is all or nothing, so the longest undecided tail must fit into one Sync: the window, the entry that overran it, and the entries without limit.
-  wholeOption("maxSyncBytes", maxSyncBytes, { from: maxUncommittedBytes + maxEntryBytes + SYNC_MARGIN, through: 2 ** 40 });
-  wholeOption("maxProposals", maxProposals, { from: maxUncommittedEntries, through: 2 ** 40 });
+  atLeast(resolved, "maxSyncBytes", resolved.maxUncommittedBytes + resolved.maxEntryBytes + SYNC_MARGIN);
+  atLeast(resolved, "maxProposals", resolved.maxUncommittedEntries);
   return resolved;
 }
 
-/** Zero means "none", for these. */
-const SMALLEST: Partial<Record<keyof CoreOptions, number>> = { heartbeatSlack: 1, promiseInlineBytes: 0, cacheBytes: 0, decidedFlushTicks: 1 };
+function isName(name: string): name is keyof CoreOptions {
+  return Object.hasOwn(DEFAULTS, name);
+}
+
+function atLeast(resolved: CoreOptions, name: keyof CoreOptions, from: number): void {
+  wholeOption(name, resolved[name], { from, through: RANGES[name]?.through ?? ANY });
+}
 
 /** Room for Start and config entries, which no limit holds back. */
 const SYNC_MARGIN = 64 * RECORD_OVERHEAD;

@@ -3,6 +3,7 @@ import type { NodeId, Slot } from "../../base/ids.ts";
 import type { RequestNumber } from "../../paxos/core/effects.ts";
 import type { Entry } from "../../paxos/core/entry.ts";
 import type { Image } from "../../paxos/core/image.ts";
+import type { PaxosReplica } from "../../paxos/core/replica.ts";
 import type { Actions, Turn } from "../../paxos/turn.ts";
 
 /** What would be left after a power cut at this moment. */
@@ -11,12 +12,17 @@ export interface ObservedDisk {
   entry(at: Slot): Entry | undefined;
 }
 
+/** What the observers look at in a `Turn`, so that tests of theirs can stand in for one. */
+export interface ObservedTurn extends Pick<Turn, "appliedThrough"> {
+  readonly replica: Pick<PaxosReplica, "inspect" | "cachedEntry">;
+}
+
 /** One life of a node, from a start to a crash. */
 export interface ObservedProcess {
   readonly node: NodeId;
   readonly storageId: string;
   readonly boot: number;
-  readonly turn: Turn;
+  readonly turn: ObservedTurn;
   readonly disk: ObservedDisk;
 }
 

@@ -115,7 +115,7 @@ export function onAccept(replica: Replica, from: NodeId, m: AcceptMessage): void
     return replica.drop(from, "accept", "stale");
   }
   if (m.base > follower.match) return replica.send(from, { type: "nack", ballot: m.ballot, match: follower.match, reason: "gap" });
-  if (replica.images.bytesInFlight + replica.opsBytes > replica.options.maxUnpersistedBytes) {
+  if (replica.overfull) {
     return replica.send(from, { type: "nack", ballot: m.ballot, match: follower.match, reason: "busy" });
   }
   const chain = log.chainAt(m.base);

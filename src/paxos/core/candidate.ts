@@ -121,6 +121,7 @@ function fetchMore(replica: Replica, recovery: Recovery, kind: "facts" | "tail")
   const afterOrigin = kind === "tail" && staged !== undefined ? staged.origin : replica.log.originAt(after);
   const id = replica.nextRequestId();
   recovery.pull = { id, from: recovery.source, kind, after, sentAt: replica.now };
+  if (kind === "facts" && replica.overfull) return; // asked later, as if it had been lost
   replica.send(recovery.source, {
     type: "fetch-request",
     id,

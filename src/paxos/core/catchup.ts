@@ -51,6 +51,7 @@ function bestSource(replica: Replica, follower: Follower, silent: NodeId | undef
 }
 
 function fetchFacts(replica: Replica, from: NodeId): void {
+  if (replica.overfull) return; // the disk is behind what came already; the next round asks again
   const id = replica.nextRequestId();
   const after = replica.decidedThrough;
   replica.pull = { id, from, kind: "facts", after, sentAt: replica.now };
@@ -69,7 +70,7 @@ export function onFetch(replica: Replica, from: NodeId, m: FetchRequestMessage):
   const { log, images, options } = replica;
   const { durable } = images;
   const maxBytes = Math.min(m.maxBytes, options.maxFetchBytes);
-  const end = m.kind === "tail" ? durable.last : minSlot(replica.decidedThrough, durable.last);
+  const end = m.kind === "tail" ? durable.last : minSlot(replica.decidedThrough, images.storedThrough);
   if (m.kind === "tail") {
     if (replica.role.type !== "follower" || !sameBallot(m.ballot, replica.promised) || !sameBallot(m.ballot, durable.promised)) {
       return replica.drop(from, "fetch-request", "other-ballot");
@@ -94,7 +95,7 @@ function answer(
   entries: readonly Entry[],
   problem?: FetchReplyMessage["problem"],
 ): void {
-  const decidedThrough = minSlot(replica.decidedThrough, replica.images.durable.last);
+  const decidedThrough = minSlot(replica.decidedThrough, replica.images.storedThrough);
   replica.send(to, { type: "fetch-reply", id, after, entries, decidedThrough, problem });
 }
 

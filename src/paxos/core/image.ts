@@ -2,7 +2,7 @@
  * The image: all durable state of a node but the entries themselves. Three versions of it exist: the one that the rules change, the ones on their way to the disk,
  * and the one the disk has acknowledged. An answer that vouches for the disk is computed from the last, and from nothing else (rules W1 and W2).
  */
-import type { Slot } from "../../base/ids.ts";
+import { minSlot, type Slot, slot } from "../../base/ids.ts";
 import { InvariantViolation } from "../../base/invariant.ts";
 import { type Ballot, compareBallots } from "./ballot.ts";
 import type { Configuration } from "./configuration.ts";
@@ -51,7 +51,7 @@ export function mergeBatches(batches: readonly PersistBatch[]): PersistBatch | u
 /** The images in flight, in order, and the durable one. `durable` is assigned in `acknowledge` only. */
 export class ImageQueue {
   #durable: Image;
-  #inFlight: { readonly seq: number; readonly image: Image; readonly sinceTick: number; readonly bytes: number }[] = [];
+  #inFlight: { readonly seq: number; readonly image: Image; readonly sinceTick: number; readonly bytes: number; readonly keeps: Slot }[] = [];
   #bytes = 0;
   #seq = 0;
 
@@ -78,11 +78,20 @@ export class ImageQueue {
     return this.#inFlight[0]?.sinceTick;
   }
 
+  /** Through here the disk holds what memory holds. Beyond it, an end that is being replaced may still stand there: it is in `durable.last`, and is no longer the log. */
+  get storedThrough(): Slot {
+    let through = this.#durable.last;
+    for (const { keeps } of this.#inFlight) through = minSlot(through, keeps);
+    return through;
+  }
+
   /** @returns the batch's number. */
-  handOut(image: Image, { tick, bytes }: { readonly tick: number; readonly bytes: number }): number {
+  handOut(image: Image, ops: readonly PersistOp[], { tick, bytes }: { readonly tick: number; readonly bytes: number }): number {
     assertFollows(this.#inFlight.at(-1)?.image ?? this.#durable, image);
     this.#seq += 1;
-    this.#inFlight.push({ seq: this.#seq, image, sinceTick: tick, bytes });
+    let keeps = image.last;
+    for (const op of ops) if (op.type === "truncate") keeps = minSlot(keeps, slot(op.from - 1));
+    this.#inFlight.push({ seq: this.#seq, image, sinceTick: tick, bytes, keeps });
     this.#bytes += bytes;
     return this.#seq;
   }

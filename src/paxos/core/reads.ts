@@ -20,7 +20,7 @@ export function onRead(replica: Replica, id: RequestNumber): void {
   if (role.type === "leader") return join(replica, role, { type: "read", id, askedAt: replica.now });
   const leader = role.type === "follower" ? role.leader : undefined;
   if (leader === undefined) return fail(replica, id, "not-leader");
-  if (replica.forwarded.size >= replica.options.maxWaitingReads) return fail(replica, id, "overloaded");
+  if (waitingReads(replica) >= replica.options.maxWaitingReads) return fail(replica, id, "overloaded");
   const request = replica.nextRequestId();
   replica.forwarded.set(request.count, { id, to: leader.node, askedAt: replica.now });
   replica.send(leader.node, { type: "read-request", id: request });
@@ -48,12 +48,14 @@ export function onReadReply(replica: Replica, from: NodeId, m: ReadReplyMessage)
 }
 
 function join(replica: Replica, role: Leader, ticket: ReadTicket): void {
-  if (waitingReads(role) >= replica.options.maxWaitingReads) return failTicket(replica, ticket, "overloaded");
+  if (waitingReads(replica) >= replica.options.maxWaitingReads) return failTicket(replica, ticket, "overloaded");
   role.reads.open.push(ticket);
 }
 
-export function waitingReads(role: Leader): number {
-  let waiting = role.reads.open.length;
+/** All of them: sent on to a leader, or waiting here for a quorum. */
+export function waitingReads({ role, forwarded }: Replica): number {
+  if (role.type !== "leader") return forwarded.size;
+  let waiting = forwarded.size + role.reads.open.length;
   for (const { tickets } of role.reads.batches) waiting += tickets.length;
   return waiting;
 }

@@ -120,7 +120,7 @@ export class PaxosReplica {
         cachedEntries: log.cachedEntries,
         cachedBytes: log.cachedBytes,
         openProposals: replica.openProposals,
-        waitingReads: replica.forwarded.size + (leader === undefined ? 0 : waitingReads(leader)),
+        waitingReads: waitingReads(replica),
         uncommittedEntries: log.last - replica.decidedThrough,
         uncommittedBytes: leader?.uncommittedBytes ?? 0,
         inflightMessages: Math.max(0, ...peers.map(({ inflight }) => inflight.length)),
@@ -289,7 +289,7 @@ function handOutBatch(replica: Replica): PersistBatch | undefined {
   if (!replica.dirty && !idle) return undefined;
   const image = replica.image();
   assertBarrier(replica);
-  const seq = replica.images.handOut(image, { tick: now, bytes: replica.opsBytes });
+  const seq = replica.images.handOut(image, replica.ops, { tick: now, bytes: replica.opsBytes });
   const batch: PersistBatch = { seq, image, ops: replica.ops };
   replica.ops = [];
   replica.opsBytes = 0;
@@ -317,7 +317,7 @@ function assertBarrier(replica: Replica): void {
 
 /** W7. Applied is only what this disk holds: after a restart the machine is never ahead of the log. */
 function handOutFacts(replica: Replica): Effects["apply"] {
-  const through = minSlot(replica.decidedThrough, replica.images.durable.last);
+  const through = minSlot(replica.decidedThrough, replica.images.storedThrough);
   if (through <= replica.handedOut) return undefined;
   const from = slot(replica.handedOut + 1);
   replica.handedOut = through;

@@ -286,6 +286,11 @@ export class Replica {
     return !this.dirty && !this.images.inFlight;
   }
 
+  /** Whether more is on its way to the disk than should be: nothing that can wait is taken in (rule F3). */
+  get overfull(): boolean {
+    return this.images.bytesInFlight + this.opsBytes > this.options.maxUnpersistedBytes;
+  }
+
   /** `advanceDecided` is the only caller. */
   setDecided(through: Slot, configuration: Configuration | undefined): void {
     this.#decidedThrough = through;

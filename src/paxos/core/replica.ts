@@ -72,6 +72,8 @@ export class PaxosReplica {
   step(inputs: readonly Input[], nowMs: number): Effects {
     const replica = this.#replica;
     replica.nowMs = Math.max(replica.nowMs, nowMs);
+    // Before anything new comes: what the last step decided has had its chance to be applied from memory. What was not is read from the disk.
+    replica.log.evict(minSlot(replica.images.storedThrough, replica.decidedThrough), replica.options.cacheBytes);
     for (const input of inputs) {
       if (replica.fenced !== undefined) break;
       onInput(replica, input);
@@ -278,7 +280,6 @@ function flush(replica: Replica): Effects {
     if (openReadBatch(replica, role)) sendHeartbeats(replica, replica.voters);
   }
   const apply = handOutFacts(replica);
-  replica.log.evict(minSlot(replica.appliedThrough, replica.decidedThrough), replica.options.cacheBytes);
   return takeEffects(replica, { persist, apply });
 }
 

@@ -1,42 +1,203 @@
 /**
- * Simulates single nodes, a seed each, until the time is up; every 50th seed runs twice and must leave the same trace.
+ * Simulates clusters, a seed each; every 50th seed runs twice and must leave the same trace.
  *
- *     npm run sim -- [--seconds N] [--seed N] [--seeds N]
+ *     npm run sim -- [--seeds N] [--from S] [--profile P] [--seconds N]    clusters, of all profiles in turn if none is named
+ *     npm run sim -- --single-node [--seeds N] [--seed S] [--seconds N]    single nodes with their oracle
+ *     npm run sim -- --replay FILE                                         one run, with everything that happened
  *
- * A failure prints the seed, its settings, what was violated and the command that runs that seed alone.
+ * With --seconds alone, single nodes have a quarter of the time. A failure prints the seed, what was violated and the command that runs that seed alone, and
+ * leaves the settings in `sim-failure-<profile>-<seed>.json`.
  */
-import { parseArgs } from "node:util";
+import { readFileSync, writeFileSync } from "node:fs";
+import { inspect, parseArgs } from "node:util";
+import type { TraceLine } from "../src/testing/cluster/cluster.ts";
+import { type ClusterSettings, PROFILES, type Profile } from "../src/testing/cluster/settings.ts";
+import { type ClusterReport, SimulationFailure, simulateCluster } from "../src/testing/cluster/simulation.ts";
 import { type SingleNodeReport, simulateSingleNode } from "../src/testing/single-node.ts";
 
-const { values } = parseArgs({ options: { seconds: { type: "string" }, seed: { type: "string" }, seeds: { type: "string" } } });
-const seconds = Number(values.seconds ?? 60);
-const first = Number(values.seed ?? 1);
+const TWICE_EVERY = 50;
+/** What a run should come to, or it shows little. */
+const ENOUGH = { decided: 200, leaderChanges: 2 };
+/** Of a report, with their distributions over all runs. */
+const ROWS = ["events", "decided", "leaderChanges", "campaigns", "maxRound", "coreSettledMs", "convergedMs", "undecidedKeys"] as const;
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: "string" },
+    seeds: { type: "string" },
+    from: { type: "string" },
+    seed: { type: "string" },
+    profile: { type: "string" },
+    replay: { type: "string" },
+    "single-node": { type: "boolean" },
+  },
+});
+const seconds = Number(values.seconds ?? (values.seeds === undefined ? 60 : Number.POSITIVE_INFINITY));
 const seeds = Number(values.seeds ?? Number.POSITIVE_INFINITY);
-const total = { seeds: 0, powerCuts: 0, requests: 0, uncertain: 0, timestamps: 0, diskOperations: 0 };
+const first = Number(values.from ?? values.seed ?? 1);
 
-const endsAt = performance.now() + seconds * 1000;
-for (let seed = first; seed < first + seeds && performance.now() < endsAt; seed++) {
-  const report = await run(seed);
-  if (report.violations.length > 0) fail(seed, "a promise was broken", report);
-  if (seed % 50 === 0 && (await run(seed)).trace !== report.trace) fail(seed, "the same seed left another trace", report);
-  total.seeds += 1;
-  for (const name of ["powerCuts", "requests", "uncertain", "timestamps", "diskOperations"] as const) total[name] += report[name];
+if (values.replay !== undefined) {
+  replay(values.replay);
+} else if (values["single-node"] === true) {
+  await singleNodes(seconds);
+} else {
+  const both = values.seconds !== undefined && values.seeds === undefined && values.profile === undefined;
+  if (both) await singleNodes(seconds / 4);
+  clusters(both ? (seconds * 3) / 4 : seconds, profilesNamed(values.profile));
 }
-console.log(JSON.stringify({ simulation: "single node", from: first, ...total, violations: 0 }));
 
-async function run(seed: number): Promise<SingleNodeReport> {
-  try {
-    return await simulateSingleNode(seed);
-  } catch (error) {
-    return fail(seed, "the run ended with an error", error);
+function profilesNamed(name: string | undefined): readonly Profile[] {
+  if (name === undefined) return PROFILES.filter((profile) => profile !== "calm");
+  const profile = PROFILES.find((known) => known === name);
+  if (profile !== undefined) return [profile];
+  console.error(`--profile ${name} is none of ${PROFILES.join(", ")}`);
+  process.exit(2);
+}
+
+/** Round robin: with two profiles, seed 1 of both, then seed 2 of both. `--seeds` counts them for each. */
+function clusters(forSeconds: number, profiles: readonly Profile[]): void {
+  const began = performance.now();
+  const endsAt = began + forSeconds * 1000;
+  const figures = profiles.map((profile) => ({ profile, rows: newRows() }));
+  let shown = began;
+  for (let seed = first; seed < first + seeds && performance.now() < endsAt; seed++) {
+    for (const { profile, rows } of figures) {
+      const report = simulate(seed, profile);
+      for (const name of ROWS) rows[name].push(report[name]);
+    }
+    if (performance.now() - shown > (process.stdout.isTTY ? 200 : 5_000)) {
+      shown = performance.now();
+      progress(seed, rate(figures, began));
+    }
+  }
+  if (process.stdout.isTTY) process.stdout.write("\r\x1b[K");
+  for (const { profile, rows } of figures) summarize(profile, rows);
+  console.log(
+    JSON.stringify({
+      simulation: "cluster",
+      from: first,
+      seconds: round((performance.now() - began) / 1000),
+      ...rate(figures, began),
+      violations: 0,
+    }),
+  );
+}
+
+type Rows = Record<(typeof ROWS)[number], number[]>;
+
+function newRows(): Rows {
+  return { events: [], decided: [], leaderChanges: [], campaigns: [], maxRound: [], coreSettledMs: [], convergedMs: [], undecidedKeys: [] };
+}
+
+function rate(figures: readonly { readonly rows: Rows }[], began: number): { seeds: number; events: number; eventsPerSecond: number } {
+  const events = figures.reduce((sum, { rows }) => sum + rows.events.reduce((a, b) => a + b, 0), 0);
+  const runs = figures.reduce((sum, { rows }) => sum + rows.events.length, 0);
+  return { seeds: runs, events, eventsPerSecond: Math.round((1000 * events) / (performance.now() - began)) };
+}
+
+function progress(seed: number, now: ReturnType<typeof rate>): void {
+  const line = `seed ${seed}: ${now.seeds} runs, ${now.events} events, ${now.eventsPerSecond} a second`;
+  if (process.stdout.isTTY) process.stdout.write(`\r\x1b[K${line}`);
+  else console.log(line);
+}
+
+function summarize(profile: Profile, rows: Rows): void {
+  const runs = rows.events.length;
+  if (runs === 0) return;
+  console.log(`${profile}: ${runs} runs; a run: least, median, 99th percentile, most`);
+  for (const name of ROWS) {
+    const sorted = rows[name].toSorted((a, b) => a - b);
+    const at = (share: number): number => round(sorted[Math.min(runs - 1, Math.floor(share * runs))] ?? 0);
+    console.log(`  ${name.padEnd(14)} ${[0, 0.5, 0.99, 1].map((share) => String(at(share)).padStart(9)).join("")}`);
+  }
+  for (const name of ["decided", "leaderChanges"] as const) {
+    const few = rows[name].filter((value) => value < ENOUGH[name]).length;
+    console.log(`  below ${ENOUGH[name]} ${name}: ${few} runs`);
   }
 }
 
-function fail(seed: number, what: string, details: unknown): never {
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
+}
+
+function simulate(seed: number, profile: Profile): ClusterReport {
+  try {
+    const report = simulateCluster({ seed, profile });
+    if (seed % TWICE_EVERY === 0 && simulateCluster({ seed, profile }).traceHash !== report.traceHash) {
+      console.error(`seed ${seed}, profile ${profile}: the same seed left another trace`);
+      process.exit(1);
+    }
+    return report;
+  } catch (error) {
+    if (!(error instanceof SimulationFailure)) throw error;
+    return failCluster(error);
+  }
+}
+
+function failCluster({ seed, profile, settings, cause, again }: SimulationFailure): never {
+  const file = `sim-failure-${profile}-${seed}.json`;
+  writeFileSync(file, `${JSON.stringify({ seed, profile, settings }, undefined, 2)}\n`);
+  if (process.stdout.isTTY) process.stdout.write("\n");
+  console.error(`seed ${seed}, profile ${profile}:`);
+  console.error(inspect(cause, { depth: 8 }));
+  console.error(`again: ${again}`);
+  console.error(`all of it: npm run sim -- --replay ${file}`);
+  process.exit(1);
+}
+
+/** Entries and records would fill the screen: entries are named by their slots. */
+function replay(file: string): void {
+  const { seed, profile, settings }: { seed: number; profile: Profile; settings: ClusterSettings } = JSON.parse(readFileSync(file, "utf8"));
+  const trace = ({ atUs, node, what, details }: TraceLine): void => {
+    const rest = details === undefined ? "" : ` ${JSON.stringify(details, brief)}`;
+    console.log(`${(atUs / 1000).toFixed(3).padStart(10)} ${node ?? "-"} ${what}${rest}`);
+  };
+  try {
+    console.log(JSON.stringify(simulateCluster({ seed, profile, settings, trace }), undefined, 2));
+  } catch (error) {
+    console.error(inspect(error instanceof SimulationFailure ? error.cause : error, { depth: 8 }));
+    process.exitCode = 1;
+  }
+}
+
+function brief(key: string, value: unknown): unknown {
+  if (key === "configuration") return undefined;
+  if (typeof value === "bigint") return String(value);
+  if (typeof value !== "object" || value === null) return value;
+  if ("record" in value && "slot" in value && "origin" in value) return `${value.slot}@${ballot(value.origin)}`;
+  return "round" in value && "prio" in value ? ballot(value) : value;
+}
+
+function ballot(value: unknown): string {
+  return typeof value === "object" && value !== null ? Object.values(value).join(".") : String(value);
+}
+
+async function singleNodes(forSeconds: number): Promise<void> {
+  const total = { seeds: 0, powerCuts: 0, requests: 0, uncertain: 0, timestamps: 0, diskOperations: 0 };
+  const endsAt = performance.now() + forSeconds * 1000;
+  for (let seed = first; seed < first + seeds && performance.now() < endsAt; seed++) {
+    const report = await simulateNode(seed);
+    if (report.violations.length > 0) failNode(seed, "a promise was broken", report);
+    if (seed % TWICE_EVERY === 0 && (await simulateNode(seed)).trace !== report.trace) failNode(seed, "the same seed left another trace", report);
+    total.seeds += 1;
+    for (const name of ["powerCuts", "requests", "uncertain", "timestamps", "diskOperations"] as const) total[name] += report[name];
+  }
+  console.log(JSON.stringify({ simulation: "single node", from: first, ...total, violations: 0 }));
+}
+
+async function simulateNode(seed: number): Promise<SingleNodeReport> {
+  try {
+    return await simulateSingleNode(seed);
+  } catch (error) {
+    return failNode(seed, "the run ended with an error", error);
+  }
+}
+
+function failNode(seed: number, what: string, details: unknown): never {
   console.error(`seed ${seed}: ${what}`);
   console.error(
     details instanceof Error ? details.stack : JSON.stringify(details, (_, value) => (typeof value === "bigint" ? String(value) : value), 2),
   );
-  console.error(`again: npm run sim -- --seed ${seed} --seeds 1`);
+  console.error(`again: npm run sim -- --single-node --seed ${seed} --seeds 1`);
   process.exit(1);
 }

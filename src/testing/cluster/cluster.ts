@@ -1,0 +1,380 @@
+/**
+ * Nodes, their disks and the network between them, in virtual time. It carries out what a turn wants and brings about what happens next; what a message says, and
+ * whether a node does the right thing, it does not know.
+ */
+import type { NodeId } from "../../base/ids.ts";
+import { createPrng, type Prng } from "../../base/prng.ts";
+import type { Leadership } from "../../log.ts";
+import type { FactsToServe } from "../../paxos/core/effects.ts";
+import { genesisOf } from "../../paxos/core/genesis.ts";
+import { messageCodec } from "../../paxos/core/message-codec.ts";
+import type { PaxosMessage } from "../../paxos/core/messages.ts";
+import { type CoreOptions, resolveCoreOptions } from "../../paxos/core/options.ts";
+import type { Actions, Answered, Settled, TurnInput } from "../../paxos/turn.ts";
+import { SimulatedDisk } from "./disk.ts";
+import { EventQueue } from "./event-queue.ts";
+import { Network } from "./network.ts";
+import type { ClusterObserver } from "./observed.ts";
+import { SimulatedProcess } from "./process.ts";
+import type { ClusterSettings } from "./settings.ts";
+import { TraceHash } from "./trace-hash.ts";
+
+export type ClusterEvent =
+  | { readonly type: "tick"; readonly process: SimulatedProcess }
+  | { readonly type: "turn"; readonly process: SimulatedProcess }
+  | { readonly type: "deliver"; readonly to: number; readonly from: SimulatedProcess; readonly message: PaxosMessage }
+  | { readonly type: "written"; readonly process: SimulatedProcess }
+  | { readonly type: "load"; readonly process: SimulatedProcess; readonly after: number; readonly through: number }
+  | { readonly type: "serve"; readonly process: SimulatedProcess; readonly facts: FactsToServe }
+  | { readonly type: "input"; readonly process: SimulatedProcess; readonly input: TurnInput }
+  | { readonly type: "client"; readonly client: number }
+  | { readonly type: "patience"; readonly client: number; readonly round: number }
+  | { readonly type: "fault" }
+  | { readonly type: "repair"; readonly repair: number };
+
+/** Everything but the host's side of it. */
+export type NodeEvent = Exclude<ClusterEvent, { readonly type: "client" | "patience" | "fault" | "repair" }>;
+
+export interface SimulatedNode {
+  readonly id: NodeId;
+  readonly index: number;
+  readonly disk: SimulatedDisk;
+  readonly tickUs: number;
+  process: SimulatedProcess | undefined;
+}
+
+/** Who uses the nodes, and who breaks them. */
+export interface ClusterHost {
+  settled(process: SimulatedProcess, settled: readonly Settled[]): void;
+  answered(process: SimulatedProcess, answered: readonly Answered[]): void;
+  /** `fenced`: it stopped by itself. */
+  stopped(process: SimulatedProcess, fenced: boolean): void;
+  /** Before anybody hears of it. */
+  writeFailed(node: SimulatedNode): void;
+}
+
+/** What happened at a node, for people. */
+export interface TraceLine {
+  /** Virtual time. */
+  readonly atUs: number;
+  readonly node: number | undefined;
+  readonly what: string;
+  readonly details?: unknown;
+}
+
+export type Trace = (line: TraceLine) => void;
+
+/** From the end of a process to its peers' knowledge of it, at most. */
+const TOLD_WITHIN_US = 3_000;
+const LOADED_AT_ONCE_BYTES = 600;
+
+export class Cluster {
+  readonly settings: ClusterSettings;
+  readonly options: CoreOptions;
+  readonly nodes: readonly SimulatedNode[];
+  readonly network: Network;
+  readonly hash = new TraceHash();
+  readonly counts = { events: 0, turns: 0, reigns: 0, campaigns: 0, refused: 0, starts: 0 };
+  readonly #queue = new EventQueue<ClusterEvent>();
+  readonly #prng: Prng;
+  readonly #observers: readonly ClusterObserver[];
+  readonly #trace: Trace | undefined;
+  readonly #codes = new Map<string, number>();
+  #host: ClusterHost | undefined;
+  #now = 0;
+  /** A second process on a copy of a node's disk, under the same name and count. */
+  duplicate: SimulatedProcess | undefined;
+  /** The last that said that it leads. */
+  leader: SimulatedProcess | undefined;
+
+  constructor(settings: ClusterSettings, seed: number, observers: readonly ClusterObserver[], trace: Trace | undefined) {
+    const prng = createPrng(seed ^ 0x5eed);
+    this.settings = settings;
+    this.options = resolveCoreOptions(settings.core);
+    this.#prng = prng;
+    this.#observers = observers;
+    this.#trace = trace;
+    this.network = new Network(settings.nodes, settings.network, split(prng));
+    const members = settings.prios.map((prio, index) => {
+      const id = (index + 1) as NodeId;
+      return { id, storageId: storageIdOf(index), role: "voter" as const, address: `node-${id}`, prio };
+    });
+    const genesis = genesisOf(members);
+    this.nodes = members.map(({ id, storageId }, index) => ({
+      id,
+      index,
+      disk: new SimulatedDisk(storageId, genesis, settings.disk, split(prng)),
+      tickUs: settings.ticksUs[index] ?? 10_000,
+      process: undefined,
+    }));
+  }
+
+  get now(): number {
+    return this.#now;
+  }
+
+  attach(host: ClusterHost): void {
+    this.#host = host;
+  }
+
+  at(time: number, event: ClusterEvent): void {
+    this.#queue.push(time, event);
+  }
+
+  /** The next event. Time is then its time. */
+  next(): ClusterEvent {
+    this.#now = this.#queue.nextAt;
+    const event = this.#queue.pop();
+    if (event === undefined) throw new Error("a simulation in which nothing happens any more");
+    return event;
+  }
+
+  processAt(index: number): SimulatedProcess | undefined {
+    return this.nodes[index]?.process;
+  }
+
+  node(index: number): SimulatedNode {
+    const node = this.nodes[index];
+    if (node === undefined) throw new RangeError(`there is no node ${index}`);
+    return node;
+  }
+
+  /** Starts a process on a node that has none. */
+  start(index: number): void {
+    const node = this.node(index);
+    if (node.process !== undefined) return;
+    // A process that has heard nobody yet might take the copy for the original, and no protocol stands that.
+    this.endDuplicate();
+    const process = this.#newProcess(node, node.disk, this.#observers, false);
+    node.process = process;
+    this.note(index, "start", { boot: process.boot });
+    for (const observer of this.#observers) observer.started(process);
+    this.#begin(process);
+  }
+
+  /** Cuts the power of a node. */
+  crash(index: number): void {
+    const { process } = this.node(index);
+    if (process !== undefined) this.#stop(process, false);
+  }
+
+  startDuplicate(index: number): void {
+    const node = this.node(index);
+    this.duplicate = this.#newProcess(node, node.disk.copy(), [], true);
+    this.note(index, "a second process with the same name starts");
+    this.#begin(this.duplicate);
+  }
+
+  /** What it said and nobody has heard is lost with it. */
+  endDuplicate(): void {
+    if (this.duplicate === undefined) return;
+    this.note(this.duplicate.index, "the second process ends");
+    this.duplicate.alive = false;
+    this.duplicate = undefined;
+  }
+
+  resume(process: SimulatedProcess): void {
+    if (!process.alive || !process.paused) return;
+    this.note(process.index, "resume");
+    process.resume();
+    this.touch(process);
+  }
+
+  /** Lets a process have its turn, now or soon. */
+  touch(process: SimulatedProcess): void {
+    if (process.paused || process.turnIsDue) return;
+    if (this.settings.turnDelayUs === 0) return this.#run(process);
+    process.turnIsDue = true;
+    this.at(this.#now + this.settings.turnDelayUs, { type: "turn", process });
+  }
+
+  /** For the trace. */
+  note(node: number | undefined, what: string, details?: unknown): void {
+    this.hash.note(this.#code(what));
+    this.#trace?.({ atUs: this.#now, node: node === undefined ? undefined : node + 1, what, details });
+  }
+
+  handle(event: NodeEvent): void {
+    if (event.type === "deliver") return this.#deliver(event.to, event.from, event.message);
+    const { process } = event;
+    if (!process.alive) return;
+    if (event.type === "turn") {
+      process.turnIsDue = false;
+      if (!process.paused) this.#run(process);
+      return;
+    }
+    this.count(event.type, process.index);
+    switch (event.type) {
+      case "tick":
+        this.at(this.#now + process.tickUs, event);
+        process.tick();
+        break;
+      case "written":
+        if (!this.#endWrite(process)) return;
+        break;
+      case "load":
+        process.put({ type: "loaded", entries: process.disk.read(event.after, event.through, LOADED_AT_ONCE_BYTES) });
+        break;
+      case "serve": {
+        const { after, through, maxBytes } = event.facts;
+        process.put({ type: "served", request: event.facts, entries: process.disk.read(after, through, maxBytes) });
+        break;
+      }
+      case "input":
+        process.put(event.input);
+        break;
+    }
+    this.touch(process);
+  }
+
+  /** An event, of which there is a trace. */
+  count(what: string, index: number): void {
+    this.counts.events += 1;
+    this.hash.note(this.#code(what) + index * 64);
+    this.hash.note(this.#now);
+  }
+
+  #deliver(to: number, from: SimulatedProcess, message: PaxosMessage): void {
+    if (from.duplicate && !from.alive) return;
+    const process = this.#listener(to);
+    if (process === undefined) return;
+    this.count(message.type, to);
+    if (!process.receive(from, this.settings.encoded ? messageCodec.decode(messageCodec.encode(message)) : message)) {
+      this.counts.refused += 1;
+      return;
+    }
+    this.#trace?.({ atUs: this.#now, node: to + 1, what: `from ${from.node}`, details: message });
+    this.touch(process);
+  }
+
+  /** Who answers at the address of a node. */
+  #listener(index: number): SimulatedProcess | undefined {
+    const { duplicate } = this;
+    return duplicate?.index === index && this.#prng.chance(0.5) ? duplicate : this.processAt(index);
+  }
+
+  #newProcess(node: SimulatedNode, disk: SimulatedDisk, observers: readonly ClusterObserver[], duplicate: boolean): SimulatedProcess {
+    const { id, index, tickUs } = node;
+    const nonce = this.#prng.below(2 ** 32);
+    this.counts.starts += 1;
+    return new SimulatedProcess({ node: id, index, disk, nonce, options: this.options, random: split(this.#prng), tickUs, observers, duplicate });
+  }
+
+  #begin(process: SimulatedProcess): void {
+    this.at(this.#now + this.#prng.below(process.tickUs), { type: "tick", process });
+  }
+
+  #stop(process: SimulatedProcess, fenced: boolean): void {
+    const node = this.node(process.index);
+    process.alive = false;
+    node.process = undefined;
+    this.note(process.index, fenced ? "fenced" : "crash");
+    if (this.leader === process) this.leader = undefined;
+    if (process.disk.cutPower()) for (const observer of this.#observers) observer.written(process);
+    for (const observer of this.#observers) observer.stopped(process);
+    this.#host?.stopped(process, fenced);
+    for (const { process: peer } of this.nodes) {
+      if (peer === undefined || !this.network.isOpen(process.index, peer.index) || !peer.believes(process)) continue;
+      if (!this.#prng.chance(this.settings.faults.told)) continue;
+      const input: TurnInput = { type: "connection-lost", peer: process.node, boot: process.boot };
+      this.at(this.#now + this.#prng.below(TOLD_WITHIN_US), { type: "input", process: peer, input });
+    }
+  }
+
+  /** @returns false if there is nobody left to tell. */
+  #endWrite(process: SimulatedProcess): boolean {
+    const { disk } = process;
+    if (disk.failing && !process.duplicate) this.#host?.writeFailed(this.node(process.index));
+    const before = disk.image;
+    const ok = disk.end();
+    if (disk.image !== before && !process.duplicate) for (const observer of this.#observers) observer.written(process);
+    process.put(ok ? { type: "written" } : { type: "write-failed", reason: "injected" });
+    return process.alive;
+  }
+
+  #run(process: SimulatedProcess): void {
+    const actions = process.turn.run(this.#now / 1000);
+    this.counts.turns += 1;
+    if (!process.duplicate) for (const observer of this.#observers) observer.turned(process, actions);
+    if (this.#trace !== undefined) this.#traceActions(process, actions);
+    for (const { to, message } of actions.sends) this.#send(process, to, message);
+    if (actions.write !== undefined) this.at(process.disk.begin(actions.write, this.#now), { type: "written", process });
+    if (actions.load !== undefined) {
+      const { from, through } = actions.load;
+      this.at(this.#now + process.disk.readDelay(), { type: "load", process, after: from - 1, through });
+    }
+    for (const facts of actions.serve) this.at(this.#now + process.disk.readDelay(), { type: "serve", process, facts });
+    if (!process.duplicate) this.#tellHost(process, actions);
+    if (actions.fence !== undefined) {
+      if (process === this.duplicate) return this.endDuplicate();
+      return this.#stop(process, true);
+    }
+    if (process.turn.hasWork && !process.turnIsDue) {
+      process.turnIsDue = true;
+      this.at(this.#now + 1, { type: "turn", process });
+    }
+  }
+
+  #tellHost(process: SimulatedProcess, { settled, answered, leadership, events }: Actions): void {
+    for (const event of events) if (event.type === "role" && event.role === "candidate") this.counts.campaigns += 1;
+    if (leadership !== undefined) this.#onLeadership(process, leadership);
+    if (settled.length > 0) this.#host?.settled(process, settled);
+    if (answered.length > 0) this.#host?.answered(process, answered);
+  }
+
+  #onLeadership(process: SimulatedProcess, leadership: Leadership): void {
+    process.leads = leadership.role === "leader" ? leadership.epoch : undefined;
+    if (leadership.role !== "leader") {
+      if (this.leader === process) this.leader = undefined;
+      return;
+    }
+    this.counts.reigns += 1;
+    this.leader = process;
+  }
+
+  #send(process: SimulatedProcess, to: NodeId, message: PaxosMessage): void {
+    const index = to - 1;
+    if (index < 0 || index >= this.nodes.length || index === process.index) return;
+    for (const at of this.network.send(this.#now, process.index, index, bytesOf(message))) {
+      this.at(at, { type: "deliver", to: index, from: process, message });
+    }
+  }
+
+  #traceActions(process: SimulatedProcess, actions: Actions): void {
+    const at = { atUs: this.#now, node: process.index + 1 };
+    for (const event of actions.events) this.#trace?.({ ...at, what: event.type, details: event });
+    for (const { to, message } of actions.sends) this.#trace?.({ ...at, what: `  to ${to}`, details: message });
+    if (actions.write !== undefined) this.#trace?.({ ...at, what: "  write", details: actions.write });
+    if (actions.leadership !== undefined) this.#trace?.({ ...at, what: "  leadership", details: actions.leadership });
+    for (const settled of actions.settled) this.#trace?.({ ...at, what: "  settled", details: settled });
+    for (const answered of actions.answered) this.#trace?.({ ...at, what: "  answered", details: answered });
+    if (actions.fence !== undefined) this.#trace?.({ ...at, what: "  fence", details: actions.fence });
+  }
+
+  /** A number for a word, the same in each run: they are given out in the order of first use. */
+  #code(word: string): number {
+    let code = this.#codes.get(word);
+    if (code === undefined) {
+      code = this.#codes.size;
+      this.#codes.set(word, code);
+    }
+    return code;
+  }
+}
+
+function storageIdOf(index: number): string {
+  return (index + 1).toString(16).padStart(32, "0");
+}
+
+function split(prng: Prng): Prng {
+  return createPrng(prng.below(2 ** 32));
+}
+
+const MESSAGE_BYTES = 60;
+
+/** About. The only look that is taken into a message. */
+function bytesOf(message: PaxosMessage): number {
+  let bytes = MESSAGE_BYTES;
+  if ("entries" in message) for (const { record } of message.entries) bytes += record.length;
+  return bytes;
+}

@@ -1,0 +1,274 @@
+/**
+ * A run: chaos; then a quorum of the nodes is healed while the others stay as broken as they are, and every healed node's client must get a proposal decided; then
+ * everything is healed, and all nodes must come to hold the same. Whatever a checker finds ends it, with the seed that shows it again.
+ */
+import type { NodeId } from "../../base/ids.ts";
+import { createPrng } from "../../base/prng.ts";
+import { resolveCoreOptions } from "../../paxos/core/options.ts";
+import { checkLinearizability, historyText } from "../linearizability.ts";
+import { Cluster, type ClusterEvent, type Trace } from "./cluster.ts";
+import { Faults } from "./faults.ts";
+import { type ClusterObserver, Violation } from "./observed.ts";
+import type { SimulatedProcess } from "./process.ts";
+import { SafetyChecker } from "./safety.ts";
+import { type ClusterSettings, drawSettings, type FaultKind, type Profile } from "./settings.ts";
+import { Workload } from "./workload.ts";
+
+export interface SimulationOptions {
+  readonly seed: number;
+  /** @defaultValue "default" */
+  readonly profile?: Profile | undefined;
+  /** Instead of what the seed draws. */
+  readonly settings?: ClusterSettings | undefined;
+  /** Besides the safety checker. */
+  readonly observers?: readonly ClusterObserver[] | undefined;
+  readonly trace?: Trace | undefined;
+}
+
+export interface ClusterReport {
+  readonly seed: number;
+  readonly profile: Profile;
+  readonly settings: ClusterSettings;
+  readonly events: number;
+  readonly turns: number;
+  readonly messages: number;
+  /** Entries, those of no value as well. */
+  readonly decided: number;
+  /** Reigns after the first one. */
+  readonly leaderChanges: number;
+  readonly campaigns: number;
+  readonly requests: Workload["counts"];
+  readonly faults: Readonly<Record<FaultKind, number>>;
+  readonly maxRound: number;
+  readonly virtualMs: number;
+  /** From the healing of a quorum, and of everything, to what was required then. */
+  readonly coreSettledMs: number;
+  readonly convergedMs: number;
+  /** Keys whose history was too hard to judge. */
+  readonly undecidedKeys: number;
+  /** Of everything that happened, in order: equal for equal seeds. */
+  readonly traceHash: string;
+}
+
+/** A run that went wrong. `cause` says how. */
+export class SimulationFailure extends Error {
+  override readonly name = "SimulationFailure";
+  readonly seed: number;
+  readonly profile: Profile;
+  readonly settings: ClusterSettings;
+  /** The command that shows it again. */
+  readonly again: string;
+
+  constructor(seed: number, profile: Profile, settings: ClusterSettings, cause: unknown) {
+    const again = `npm run sim -- --from ${seed} --seeds 1 --profile ${profile}`;
+    super(`seed ${seed}, profile ${profile}: ${cause instanceof Error ? cause.message : String(cause)}; again: ${again}`, { cause });
+    this.seed = seed;
+    this.profile = profile;
+    this.settings = settings;
+    this.again = again;
+  }
+}
+
+/** @throws SimulationFailure */
+export function simulateCluster(options: SimulationOptions): ClusterReport {
+  const { seed, profile = "default" } = options;
+  const settings = options.settings ?? drawSettings(seed, profile);
+  try {
+    return new Run(seed, profile, settings, options).run();
+  } catch (error) {
+    throw new SimulationFailure(seed, profile, settings, error);
+  }
+}
+
+/** In election timeouts of the slowest node: how long a healed quorum may take to work, and how long healed nodes may stand still. */
+const SETTLES_WITHIN = 60;
+const STANDS_STILL_FOR = 40;
+const LOOK_EVERY_US = 5_000;
+
+class Run {
+  readonly #seed: number;
+  readonly #profile: Profile;
+  readonly #settings: ClusterSettings;
+  readonly #safety: SafetyChecker;
+  readonly #cluster: Cluster;
+  readonly #workload: Workload;
+  readonly #faults: Faults;
+  /** Of the slowest node. */
+  readonly #electionUs: number;
+
+  constructor(seed: number, profile: Profile, settings: ClusterSettings, { observers = [], trace }: SimulationOptions) {
+    const core = resolveCoreOptions(settings.core);
+    this.#seed = seed;
+    this.#profile = profile;
+    this.#settings = settings;
+    this.#electionUs = core.electionTicks * Math.max(...settings.ticksUs);
+    this.#safety = new SafetyChecker({ core });
+    this.#cluster = new Cluster(settings, seed, [this.#safety, ...observers], trace);
+    this.#workload = new Workload(this.#cluster, [this.#safety], createPrng(seed ^ 0xc11e47));
+    this.#faults = new Faults(this.#cluster, createPrng(seed ^ 0xfa117));
+    this.#cluster.attach({
+      settled: (_, settled) => this.#workload.onSettled(settled),
+      answered: (process, answered) => this.#workload.onAnswered(process, answered),
+      stopped: (process, fenced) => {
+        this.#workload.onStopped(process);
+        if (fenced) this.#faults.onFenced(process);
+      },
+      writeFailed: ({ id }) => this.#safety.expectFence(id),
+    });
+  }
+
+  run(): ClusterReport {
+    const { counts, nodes } = this.#cluster;
+    for (const { index } of nodes) this.#cluster.start(index);
+    this.#workload.start();
+    this.#faults.start();
+    while (counts.events < this.#settings.chaosEvents) this.#step();
+    const coreSettledMs = this.#requireProgress();
+    const convergedMs = this.#requireConvergence();
+    this.#safety.checkBallots(this.#faults.total);
+    return this.#report(coreSettledMs, convergedMs, this.#judgeHistory());
+  }
+
+  #step(): void {
+    const event: ClusterEvent = this.#cluster.next();
+    switch (event.type) {
+      case "client":
+        return this.#workload.onClient(event.client);
+      case "patience":
+        return this.#workload.onPatience(event.client, event.round);
+      case "fault":
+        return this.#faults.onFault();
+      case "repair":
+        return this.#faults.onRepair(event.repair);
+      default:
+        return this.#cluster.handle(event);
+    }
+  }
+
+  /** @returns how long it took, in ms. */
+  #requireProgress(): number {
+    const healthy = this.#drawQuorum();
+    const began = this.#cluster.now;
+    this.#cluster.note(undefined, "a quorum is healed", healthy);
+    this.#workload.stop();
+    this.#faults.freeze();
+    this.#faults.mend(healthy);
+    this.#workload.probe(healthy);
+    const until = began + SETTLES_WITHIN * this.#electionUs;
+    while (this.#workload.probing) {
+      this.#step();
+      if (this.#cluster.now > until) throw new Violation("liveness", "a healed quorum decides what its clients propose", this.#state());
+    }
+    return (this.#cluster.now - began) / 1000;
+  }
+
+  #drawQuorum(): number[] {
+    const prng = createPrng(this.#seed ^ 0xc0de);
+    const rest = this.#cluster.nodes.map(({ index }) => index);
+    const size = Math.floor(rest.length / 2) + 1;
+    return Array.from({ length: size }, () => rest.splice(prng.below(rest.length), 1)).flat();
+  }
+
+  /** However far behind a node is: as long as it moves, it may go on. */
+  #requireConvergence(): number {
+    const { nodes } = this.#cluster;
+    const began = this.#cluster.now;
+    this.#cluster.note(undefined, "everything is healed");
+    this.#faults.mend(nodes.map(({ index }) => index));
+    let progress = -1;
+    let lookAt = began;
+    let movedAt = began;
+    for (;;) {
+      this.#step();
+      if (this.#cluster.now < lookAt) continue;
+      lookAt = this.#cluster.now + LOOK_EVERY_US;
+      if (this.#isConverged()) break;
+      const now = nodes.reduce((sum, { process }) => sum + (process?.turn.appliedThrough ?? 0), 0);
+      if (now !== progress) movedAt = this.#cluster.now;
+      progress = now;
+      if (this.#cluster.now > movedAt + STANDS_STILL_FOR * this.#electionUs)
+        throw new Violation("convergence", "healed nodes come to hold the same", this.#state());
+    }
+    this.#safety.checkConvergence(this.#processes());
+    return (this.#cluster.now - began) / 1000;
+  }
+
+  #isConverged(): boolean {
+    if (this.#workload.openRequests > 0) return false;
+    const processes = this.#processes();
+    const [first] = processes;
+    if (first === undefined || processes.length < this.#cluster.nodes.length) return false;
+    const through = this.#safety.chosenThrough;
+    return processes.every(
+      ({ turn, machine, disk }) =>
+        turn.appliedThrough === through &&
+        disk.image.decidedThrough === through &&
+        machine.hash === first.machine.hash &&
+        machine.applied === first.machine.applied,
+    );
+  }
+
+  #processes(): SimulatedProcess[] {
+    return this.#cluster.nodes.flatMap(({ process }) => (process === undefined ? [] : [process]));
+  }
+
+  /** @returns for how many keys nobody could tell. */
+  #judgeHistory(): number {
+    const [reader] = this.#processes();
+    if (reader !== undefined) this.#workload.readAll(reader);
+    const verdict = checkLinearizability(this.#workload.operations());
+    if (verdict.type === "violation")
+      throw new Violation("linearizability", `no order explains what clients saw:\n${historyText(verdict.excerpt)}`, { key: verdict.key });
+    return verdict.type === "undecided" ? verdict.keys.length : 0;
+  }
+
+  /** For a failure. */
+  #state(): Record<string, unknown> {
+    const nodes = this.#cluster.nodes.map(({ id, process, disk }) => nodeState(id, process, disk.image.decidedThrough));
+    return { chosenThrough: this.#safety.chosenThrough, openRequests: this.#workload.openRequests, nodes };
+  }
+
+  #report(coreSettledMs: number, convergedMs: number, undecidedKeys: number): ClusterReport {
+    const { counts, nodes, network, hash, now } = this.#cluster;
+    return {
+      seed: this.#seed,
+      profile: this.#profile,
+      settings: this.#settings,
+      events: counts.events,
+      turns: counts.turns,
+      messages: network.sent,
+      decided: this.#safety.chosenThrough,
+      leaderChanges: Math.max(0, counts.reigns - 1),
+      campaigns: counts.campaigns,
+      requests: this.#workload.counts,
+      faults: this.#faults.counts,
+      maxRound: Math.max(...nodes.map(({ disk }) => disk.image.promised.round)),
+      virtualMs: now / 1000,
+      coreSettledMs,
+      convergedMs,
+      undecidedKeys,
+      traceHash: hash.text,
+    };
+  }
+}
+
+function nodeState(id: NodeId, process: SimulatedProcess | undefined, decidedThrough: number): object {
+  if (process === undefined) return { id, down: true, decidedThrough };
+  const { role, ballot, happy, image, sizes } = process.turn.replica.inspect();
+  const { paused, boot, turn } = process;
+  const applied = turn.appliedThrough;
+  return {
+    id,
+    boot,
+    paused,
+    role,
+    ballot,
+    happy,
+    promised: image.promised,
+    accepted: image.accepted,
+    last: image.last,
+    decidedThrough,
+    applied,
+    sizes,
+  };
+}

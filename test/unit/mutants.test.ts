@@ -1,0 +1,13 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { PROTOCOL_MUTANTS } from "../mutants/protocol.ts";
+
+describe("each mutant changes a text that stands in its file exactly once", () => {
+  test.each(PROTOCOL_MUTANTS)("$name", ({ edits }) => {
+    for (const { file, find, replace } of edits) {
+      const source = readFileSync(new URL(`../../${file}`, import.meta.url), "utf8");
+      expect(source.split(find)).toHaveLength(2);
+      expect(replace).not.toBe(find);
+    }
+  });
+});

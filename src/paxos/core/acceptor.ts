@@ -69,6 +69,7 @@ function setPromised(replica: Replica, from: NodeId, m: PrepareMessage): void {
   restartPatience(replica);
   follower.hintDecided = hintDecided;
   follower.owed = { type: "promise", prepare: m };
+  follower.syncRequestAt = replica.now + replica.options.retransmitTicks; // a promise is answered by Sync, unasked
 }
 
 /** A2. "Let your log be mine." Written with the ballot it makes accepted, in one batch or not at all. */
@@ -79,6 +80,7 @@ export function onSync(replica: Replica, from: NodeId, m: SyncMessage): void {
   if (m.base > log.last || !log.agrees(m.base, m.baseOrigin)) {
     if (m.base <= replica.decidedThrough) return reject(replica, from, m.ballot, "stale"); // it contradicts facts: it is deposed
     follower.owed = { type: "sync-request", fromDecided: true };
+    follower.syncRequestAt = replica.now;
     return replica.drop(from, "sync", "base-mismatch");
   }
   const end = slot(m.base + m.entries.length);
@@ -111,7 +113,7 @@ export function onAccept(replica: Replica, from: NodeId, m: AcceptMessage): void
   const { log } = replica;
   if (!follower.synced || !sameBallot(replica.accepted, m.ballot)) {
     follower.hintDecided = maxSlot(follower.hintDecided, m.decidedThrough);
-    follower.owed ??= { type: "sync-request", fromDecided: false };
+    askForSync(follower);
     return replica.drop(from, "accept", "stale");
   }
   if (m.base > follower.match) return replica.send(from, { type: "nack", ballot: m.ballot, match: follower.match, reason: "gap" });
@@ -140,7 +142,12 @@ export function onDecide(replica: Replica, from: NodeId, m: DecideMessage): void
 /** A leader's word on what is decided: a fact about slots, but only through `match` is it known to be about these entries (INV-7). */
 export function learnDecided(replica: Replica, follower: Follower, through: Slot): void {
   if (follower.synced) advanceDecided(replica, minSlot(through, follower.match));
+  else askForSync(follower); // a leader that has nothing to send would never notice that this node was started again
   follower.hintDecided = maxSlot(follower.hintDecided, through);
+}
+
+export function askForSync(follower: Follower): void {
+  follower.owed ??= { type: "sync-request", fromDecided: false };
 }
 
 /** This node as the follower of `m.ballot`; undefined, and answered, where it is not. */

@@ -3,7 +3,7 @@
  * node that the leader cannot reach still learns.
  */
 import { maxSlot, minSlot, type NodeId, slot } from "../../base/ids.ts";
-import { appendMissing } from "./acceptor.ts";
+import { appendMissing, askForSync } from "./acceptor.ts";
 import { sameBallot } from "./ballot.ts";
 import type { Entry } from "./entry.ts";
 import { isConnected } from "./heartbeat.ts";
@@ -15,7 +15,7 @@ export function onCatchupHint(replica: Replica, from: NodeId, m: CatchupHintMess
   const { role } = replica;
   if (role.type !== "follower" || !sameBallot(m.ballot, replica.promised)) return replica.drop(from, "catchup-hint", "wrong-role");
   role.hintDecided = maxSlot(role.hintDecided, m.decidedThrough);
-  if (replica.decidedThrough >= m.decidedThrough) role.owed ??= { type: "sync-request", fromDecided: false };
+  if (replica.decidedThrough >= m.decidedThrough) askForSync(role);
   else if (replica.pull === undefined) fetchFacts(replica, from);
 }
 
@@ -112,8 +112,7 @@ export function onFactsFetched(replica: Replica, follower: Follower, from: NodeI
   }
   if (!ingestFacts(replica, m.entries)) return;
   if (m.entries.length > 0 && replica.decidedThrough < m.decidedThrough) fetchFacts(replica, from);
-  else if (follower.leader !== undefined && (!follower.synced || follower.match < replica.decidedThrough))
-    follower.owed ??= { type: "sync-request", fromDecided: false };
+  else if (follower.leader !== undefined && (!follower.synced || follower.match < replica.decidedThrough)) askForSync(follower);
 }
 
 /**

@@ -110,7 +110,7 @@ export const PROTOCOL_MUTANTS: readonly Mutant[] = [
       {
         file: `${CORE}acceptor.ts`,
         find: "if (follower.synced) advanceDecided(replica, minSlot(through, follower.match));",
-        replace: "advanceDecided(replica, minSlot(through, replica.log.last));",
+        replace: "if (follower.leader !== undefined) advanceDecided(replica, minSlot(through, replica.log.last));",
       },
     ],
   },

@@ -165,7 +165,7 @@ function drawNetwork(
     tailUs: beatUs * 4,
     loss: sometimes(prng, 0.06),
     duplication: sometimes(prng, 0.05),
-    echo: sometimes(prng, 0.05),
+    echo: prng.chance(0.2) ? 0.3 : sometimes(prng, 0.05),
     echoUs: Math.floor(electionUs * prng.pick([1, 4])),
     reordering: sometimes(prng, 0.2),
     bytesPerMs: prng.pick([0, 0, 0, 2_000]),

@@ -69,6 +69,7 @@ export class Workload {
   #requests = 0;
   #moment = 0;
   #stopped = false;
+  #probePatienceUs = 0;
 
   constructor(cluster: Cluster, watchers: readonly RequestWatcher[], prng: Prng) {
     this.#cluster = cluster;
@@ -86,8 +87,9 @@ export class Workload {
     this.#stopped = true;
   }
 
-  /** Lets a client of each of these nodes try until a proposal of its own is decided. */
-  probe(nodes: readonly number[]): void {
+  /** Lets a client of each of these nodes try until a proposal of its own is decided; it waits for each of them as long as this. */
+  probe(nodes: readonly number[], patienceUs: number): void {
+    this.#probePatienceUs = Math.max(patienceUs, this.#settings.patienceUs);
     for (const home of nodes) this.#addClient(home, true);
   }
 
@@ -136,7 +138,11 @@ export class Workload {
     client.asking = false;
     if (client.open > 0) {
       const { now } = this.#cluster;
-      this.#cluster.at(now + this.#settings.patienceUs, { type: "patience", client: index, round: client.round });
+      this.#cluster.at(now + (client.probe ? this.#probePatienceUs : this.#settings.patienceUs), {
+        type: "patience",
+        client: index,
+        round: client.round,
+      });
     } else if (!client.done) {
       this.#later(index);
     }

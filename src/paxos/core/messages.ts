@@ -219,25 +219,3 @@ export interface Outgoing {
   readonly to: NodeId;
   readonly message: PaxosMessage;
 }
-
-/** A connection each, so that a heartbeat never waits behind a megabyte. */
-export type Lane = "control" | "bulk" | "transfer";
-
-export const LANES: Readonly<Record<PaxosMessage["type"], Lane>> = {
-  heartbeat: "control",
-  "heartbeat-reply": "control",
-  prepare: "control",
-  promise: "bulk",
-  reject: "control",
-  sync: "bulk",
-  "sync-request": "control",
-  accept: "bulk",
-  accepted: "control",
-  nack: "control",
-  decide: "control",
-  "catchup-hint": "control",
-  "fetch-request": "control",
-  "fetch-reply": "transfer",
-  "read-request": "control",
-  "read-reply": "control",
-};

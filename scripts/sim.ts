@@ -140,6 +140,7 @@ function failCluster({ seed, profile, settings, cause, again }: SimulationFailur
   if (process.stdout.isTTY) process.stdout.write("\n");
   console.error(`seed ${seed}, profile ${profile}:`);
   console.error(inspect(cause, { depth: 8 }));
+  console.error(`settings: ${JSON.stringify(settings)}`);
   console.error(`again: ${again}`);
   console.error(`all of it: npm run sim -- --replay ${file}`);
   process.exit(1);

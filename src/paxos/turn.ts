@@ -10,7 +10,7 @@ import { type Slot, slot } from "../base/ids.ts";
 import { InvariantViolation } from "../base/invariant.ts";
 import type { Prng } from "../base/prng.ts";
 import type { Leadership, ProposalOutcome, StateMachine } from "../log.ts";
-import { epochOf } from "./core/ballot.ts";
+import { type Ballot, epochOf, sameBallot } from "./core/ballot.ts";
 import type { CoreEvent, Effects, FactsToServe, Input, Recovered, RequestNumber } from "./core/effects.ts";
 import type { Entry } from "./core/entry.ts";
 import { mergeBatches, type PersistBatch } from "./core/image.ts";
@@ -75,6 +75,7 @@ const APPLIES_PER_TURN = 4_096;
 export class Turn {
   readonly replica: PaxosReplica;
   readonly #machine: StateMachine;
+  readonly #options: CoreOptions;
   #inbox: Input[] = [];
   #settled: Settled[] = [];
   #served: Outgoing[] = [];
@@ -89,16 +90,19 @@ export class Turn {
   readonly #decided = new Map<Slot, { readonly id: RequestNumber; readonly epoch: Epoch }>();
   /** Proposals whose outcome is open. */
   readonly #open = new Set<RequestNumber>();
-  /** Reads that wait for their slot, in order of it. */
-  #reads: { readonly id: RequestNumber; readonly through: Slot }[] = [];
-  #leadership: Leadership = { role: "unknown" };
+  /** Reads that wait for their slot to be applied. */
+  #reads: WaitingRead[] = [];
+  #readsCheckedAt: Slot;
+  #told: { readonly role: Leadership["role"]; readonly ballot: Ballot | undefined } = { role: "unknown", ballot: undefined };
   #fenced = false;
 
   constructor({ recovered, options, random, machine }: TurnOptions) {
     this.replica = new PaxosReplica(recovered, options, random);
     this.#machine = machine;
+    this.#options = options;
     this.#appliedThrough = recovered.image.compactedThrough;
     this.#applyThrough = this.#appliedThrough;
+    this.#readsCheckedAt = this.#appliedThrough;
   }
 
   get appliedThrough(): Slot {
@@ -130,6 +134,10 @@ export class Turn {
         return;
       }
       case "propose":
+        if (this.#open.size >= this.#options.maxProposals) {
+          this.#settled.push({ id: input.id, outcome: { type: "not-applied", reason: "overloaded" } });
+          return;
+        }
         this.#open.add(input.id);
         this.#inbox.push(input);
         return;
@@ -262,39 +270,45 @@ export class Turn {
 
   #answerReads(effects: Effects): readonly Answered[] {
     const answered: Answered[] = [];
+    if (this.#reads.length > 0 && this.#appliedThrough > this.#readsCheckedAt) {
+      const waiting = this.#reads;
+      this.#reads = [];
+      for (const read of waiting) this.#answerOrKeep(read, answered);
+    }
+    this.#readsCheckedAt = this.#appliedThrough;
     for (const result of effects.reads) {
-      if (result.type === "ready") this.#reads.push(result);
+      if (result.type === "ready") this.#answerOrKeep(result, answered);
       else answered.push({ id: result.id, ok: result.type === "confirmed" });
     }
-    if (this.#reads.length > 0) {
-      const ready = (read: { readonly through: Slot }): boolean => read.through <= this.#appliedThrough;
-      for (const { id, through } of this.#reads) if (through <= this.#appliedThrough) answered.push({ id, ok: true, through });
-      this.#reads = this.#reads.filter((read) => !ready(read));
-    }
-    return answered;
+    return answered.length === 0 ? NO_ANSWERED : answered;
+  }
+
+  #answerOrKeep(read: WaitingRead, answered: Answered[]): void {
+    if (read.through <= this.#appliedThrough) answered.push({ id: read.id, ok: true, through: read.through });
+    else if (this.#reads.length < this.#options.maxWaitingReads) this.#reads.push(read);
+    else answered.push({ id: read.id, ok: false });
   }
 
   /** A reign is told of only once its Start entry is applied here. */
   #changedLeadership(): Leadership | undefined {
     const { leading, following } = this.replica;
-    const now: Leadership =
-      leading !== undefined && leading.reignSlot !== undefined && leading.reignSlot <= this.#appliedThrough
-        ? { role: "leader", epoch: epochOf(leading.ballot) }
-        : following !== undefined
-          ? { role: "follower", leader: { node: following.node, epoch: epochOf(following) } }
-          : { role: "unknown" };
-    if (sameLeadership(this.#leadership, now)) return undefined;
-    this.#leadership = now;
-    return now;
+    const leads = leading?.reignSlot !== undefined && leading.reignSlot <= this.#appliedThrough;
+    const ballot = leads ? leading.ballot : following;
+    const role = leads ? "leader" : ballot === undefined ? "unknown" : "follower";
+    if (role === this.#told.role && sameBallot(ballot, this.#told.ballot)) return undefined;
+    this.#told = { role, ballot };
+    if (ballot === undefined) return { role: "unknown" };
+    const epoch = epochOf(ballot);
+    return leads ? { role: "leader", epoch } : { role: "follower", leader: { node: ballot.node, epoch } };
   }
+}
+
+interface WaitingRead {
+  readonly id: RequestNumber;
+  readonly through: Slot;
 }
 
 const EMPTY = new Uint8Array();
 const NO_SETTLED: readonly Settled[] = [];
-const NOTHING: Actions = { sends: [], serve: [], settled: NO_SETTLED, answered: [], events: [] };
-
-function sameLeadership(a: Leadership, b: Leadership): boolean {
-  if (a.role === "leader" && b.role === "leader") return a.epoch === b.epoch;
-  if (a.role === "follower" && b.role === "follower") return a.leader?.epoch === b.leader?.epoch;
-  return a.role === b.role;
-}
+const NO_ANSWERED: readonly Answered[] = [];
+const NOTHING: Actions = { sends: [], serve: [], settled: NO_SETTLED, answered: NO_ANSWERED, events: [] };

@@ -172,7 +172,7 @@ function onMessage(replica: Replica, input: MessageInput): void {
     return replica.drop(from, message.type, "identity");
   const known = replica.boots.get(from) ?? 0;
   if (boot < known) return replica.drop(from, message.type, "old-boot");
-  if (boot > known) replica.boots.set(from, boot);
+  if (boot > known && member !== undefined) replica.boots.set(from, boot);
   learnRound(replica, message);
   dispatch(replica, input);
 }

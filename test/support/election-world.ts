@@ -4,10 +4,14 @@
  */
 import { createRequire } from "node:module";
 import type { NodeId } from "../../src/base/ids.ts";
-import { createPrng } from "../../src/base/prng.ts";
+import { createPrng, type Prng } from "../../src/base/prng.ts";
+import { type Ballot, sameBallot } from "../../src/paxos/core/ballot.ts";
+import type { Entry } from "../../src/paxos/core/entry.ts";
 import { genesisOf } from "../../src/paxos/core/genesis.ts";
+import type { Image, PersistBatch } from "../../src/paxos/core/image.ts";
+import type { PaxosMessage } from "../../src/paxos/core/messages.ts";
 import { resolveCoreOptions } from "../../src/paxos/core/options.ts";
-import { type Actions, Turn } from "../../src/paxos/turn.ts";
+import { Turn } from "../../src/paxos/turn.ts";
 
 /** `links[a][b]`: what a sends, b gets. */
 export type Links = readonly (readonly boolean[])[];
@@ -58,123 +62,163 @@ const SETTLE = 3_000;
 const WATCH = 3_000;
 const TICK_MS = 10;
 
-export function runElection({ seed, links, falseHints = 0 }: ElectionRun): ElectionReport {
-  const prng = createPrng(seed);
-  const count = links.length;
-  const options = resolveCoreOptions();
-  const members = links.map((_, index) => ({ id: (index + 1) as NodeId, storageId: `disk-${index}`, role: "voter", address: "", prio: 0 }) as const);
-  const genesis = genesisOf(members);
-  const boots = links.map(() => 0);
-  const images = links.map(() => genesis.image);
-  const logs = links.map(() => [...genesis.entries]);
-  const queues: {
-    readonly at: number;
-    readonly from: number;
-    readonly boot: number;
-    readonly to: number;
-    readonly message: Actions["sends"][number]["message"];
-  }[][] = [];
-  let now = 0;
-  let chaos = links.map((row) => row.map(() => true));
-  let reigns = 0;
-  let campaigns = 0;
-  let lastReignAt = 0;
+export function runElection(run: ElectionRun): ElectionReport {
+  const world = new ElectionWorld(run);
+  for (let tick = 0; tick < CHAOS + SETTLE + WATCH; tick++) world.tick();
+  return world.report();
+}
 
-  const start = (index: number): Turn => {
-    boots[index] = (boots[index] ?? 0) + 1;
-    const entries = logs[index] ?? [];
-    const runs = entries.map(({ slot, origin }) => ({ from: slot, origin })); // a run for each entry is one run too many, and no harm
-    const recovered = {
-      node: (index + 1) as NodeId,
-      storageId: `disk-${index}`,
-      boot: boots[index] ?? 1,
-      image: images[index] ?? genesis.image,
-      runs,
-      tail: entries,
+interface Node {
+  readonly index: number;
+  readonly id: NodeId;
+  boot: number;
+  image: Image;
+  readonly log: Entry[];
+  turn: Turn;
+}
+
+interface UnderWay {
+  readonly from: Node;
+  readonly boot: number;
+  readonly to: number;
+  readonly message: PaxosMessage;
+}
+
+class ElectionWorld {
+  readonly #run: ElectionRun;
+  readonly #prng: Prng;
+  readonly #options = resolveCoreOptions();
+  readonly #nodes: readonly Node[];
+  readonly #arriving = new Map<number, UnderWay[]>();
+  #chaos: Links;
+  #now = 0;
+  #reigns = 0;
+  #campaigns = 0;
+  #lastReignAt = 0;
+  /** As they were when the topology had had time to settle. */
+  #settled = { reigns: 0, campaigns: 0 };
+
+  constructor(run: ElectionRun) {
+    this.#run = run;
+    this.#prng = createPrng(run.seed);
+    this.#chaos = run.links.map((row) => row.map(() => true));
+    const ids = run.links.map((_, index) => (index + 1) as NodeId);
+    const { image, entries } = genesisOf(ids.map((id) => ({ id, storageId: diskOf(id), role: "voter", address: "", prio: 0 })));
+    this.#nodes = ids.map((id, index) => {
+      const node = { index, id, boot: 0, image, log: [...entries] };
+      return Object.assign(node, { turn: this.#start(node) });
+    });
+  }
+
+  tick(): void {
+    if (this.#now < CHAOS) this.#makeChaos();
+    if (this.#now === CHAOS + SETTLE) this.#settled = { reigns: this.#reigns, campaigns: this.#campaigns };
+    for (const { from, boot, to, message } of this.#arriving.get(this.#now) ?? []) {
+      const node = this.#nodes[to];
+      if (node === undefined || boot !== from.boot || !this.#passes(from.index, to)) continue;
+      node.turn.put({ type: "message", from: from.id, storageId: diskOf(from.id), boot, message });
+      this.#turn(node);
+    }
+    this.#arriving.delete(this.#now);
+    for (const node of this.#nodes) {
+      this.#lie(node);
+      node.turn.put({ type: "tick" });
+      this.#turn(node);
+    }
+    this.#now += 1;
+  }
+
+  report(): ElectionReport {
+    const quorum = Math.floor(this.#nodes.length / 2) + 1;
+    const views = this.#nodes.map(({ turn }) => turn.replica.inspect());
+    const at = (index: number, ballot: Ballot | undefined): boolean => sameBallot(views[index]?.image.promised, ballot);
+    const leaders = views.flatMap(({ role, happy, ballot }, index) => {
+      const followers = this.#reached(index).filter((other) => at(other, ballot));
+      return role === "leader" && happy && 1 + followers.length >= quorum ? [index] : [];
+    });
+    const [leader] = leaders;
+    return {
+      winnable: this.#nodes.some(({ index }) => 1 + this.#reached(index).length >= quorum),
+      leaders: leaders.length,
+      settledAfter: Math.max(0, this.#lastReignAt - CHAOS),
+      lateReigns: this.#reigns - this.#settled.reigns,
+      lateCampaigns: this.#campaigns - this.#settled.campaigns,
+      outside: leader === undefined ? 0 : this.#reached(leader).filter((other) => !at(other, views[leader]?.ballot)).length,
     };
+  }
+
+  #start(node: Omit<Node, "turn">): Turn {
+    node.boot += 1;
+    const runs = node.log.map(({ slot, origin }) => ({ from: slot, origin })); // a run for each entry is more than there are, and no harm
     return new Turn({
-      recovered,
-      options,
-      random: createPrng(prng.below(2 ** 32)),
+      recovered: { node: node.id, storageId: diskOf(node.id), boot: node.boot, image: node.image, runs, tail: node.log },
+      options: this.#options,
+      random: createPrng(this.#prng.below(2 ** 32)),
       machine: { apply: (command) => command, capture: unused, stage: unused },
     });
-  };
-  const nodes = links.map((_, index) => start(index));
+  }
 
-  const passes = (from: number, to: number): boolean =>
-    now < CHAOS ? (chaos[from]?.[to] ?? false) && !prng.chance(0.02) : (links[from]?.[to] ?? false);
-  const turn = (index: number): void => {
-    const node = nodes[index];
-    while (node?.hasWork) {
-      const actions = node.run(now * TICK_MS);
-      for (const event of actions.events) {
-        if (event.type !== "role") continue;
-        if (event.role === "leader") {
-          reigns += 1;
-          lastReignAt = now;
-        } else if (event.role === "candidate") campaigns += 1;
-      }
+  #makeChaos(): void {
+    const prng = this.#prng;
+    if (prng.chance(0.01)) this.#chaos = this.#chaos.map((row) => row.map((up) => (prng.chance(0.3) ? prng.chance(0.5) : up)));
+    const node = this.#nodes[prng.below(this.#nodes.length)];
+    if (node !== undefined && prng.chance(0.002)) node.turn = this.#start(node);
+  }
+
+  /** Says that the connection to the leader was lost, and it was not. */
+  #lie({ turn }: Node): void {
+    const { falseHints = 0 } = this.#run;
+    const leader = this.#nodes[(turn.replica.following?.node ?? 0) - 1];
+    if (leader === undefined || this.#now <= CHAOS + SETTLE || !this.#prng.chance(falseHints / this.#options.heartbeatTicks)) return;
+    turn.put({ type: "connection-lost", peer: leader.id, boot: leader.boot });
+  }
+
+  #turn(node: Node): void {
+    while (node.turn.hasWork) {
+      const actions = node.turn.run(this.#now * TICK_MS);
+      for (const event of actions.events) if (event.type === "role") this.#note(event.role);
       for (const { to, message } of actions.sends) {
-        const at = now + 1 + prng.below(3);
-        (queues[at] ??= []).push({ at, from: index, boot: boots[index] ?? 0, to: to - 1, message });
+        const at = this.#now + 1 + this.#prng.below(3);
+        const arriving = this.#arriving.get(at) ?? [];
+        arriving.push({ from: node, boot: node.boot, to: to - 1, message });
+        this.#arriving.set(at, arriving);
       }
-      if (actions.write !== undefined) {
-        for (const op of actions.write.ops) {
-          const log = logs[index] ?? [];
-          if (op.type === "truncate") log.length = op.from - 1;
-          else log.push(...op.entries);
-        }
-        images[index] = actions.write.image;
-        node.put({ type: "written" });
-      }
-      for (const request of actions.serve) node.put({ type: "served", request, entries: (logs[index] ?? []).slice(request.after, request.through) });
-    }
-  };
-
-  let reignsBefore = 0;
-  let campaignsBefore = 0;
-  for (; now < CHAOS + SETTLE + WATCH; now++) {
-    if (now < CHAOS) {
-      if (prng.chance(0.01)) chaos = chaos.map((row) => row.map((up) => (prng.chance(0.3) ? prng.chance(0.5) : up)));
-      if (prng.chance(0.002)) {
-        const index = prng.below(count);
-        nodes[index] = start(index);
-      }
-    }
-    if (now === CHAOS + SETTLE) [reignsBefore, campaignsBefore] = [reigns, campaigns];
-    for (const { from, boot, to, message } of queues[now] ?? []) {
-      if (!passes(from, to) || boot !== boots[from]) continue;
-      nodes[to]?.put({ type: "message", from: (from + 1) as NodeId, storageId: `disk-${from}`, boot, message });
-      turn(to);
-    }
-    delete queues[now];
-    for (const [index, node] of nodes.entries()) {
-      const leader = node.replica.following?.node;
-      if (leader !== undefined && now > CHAOS + SETTLE && prng.chance(falseHints / options.heartbeatTicks)) {
-        node.put({ type: "connection-lost", peer: leader, boot: boots[leader - 1] ?? 0 });
-      }
-      node.put({ type: "tick" });
-      turn(index);
+      if (actions.write !== undefined) write(node, actions.write);
+      for (const request of actions.serve) node.turn.put({ type: "served", request, entries: node.log.slice(request.after, request.through) });
     }
   }
 
-  const quorum = Math.floor(count / 2) + 1;
-  const views = nodes.map((node) => node.replica.inspect());
-  const reached = (index: number): number[] =>
-    links.flatMap((_, other) => (other !== index && links[index]?.[other] && links[other]?.[index] ? [other] : []));
-  const at = (index: number, ballot: unknown): boolean => JSON.stringify(views[index]?.image.promised) === JSON.stringify(ballot);
-  const leaders = views.flatMap(({ role, happy, ballot }, index) =>
-    role === "leader" && happy && 1 + reached(index).filter((other) => at(other, ballot)).length >= quorum ? [index] : [],
-  );
-  const [leader] = leaders;
-  return {
-    winnable: links.some((_, index) => 1 + reached(index).length >= quorum),
-    leaders: leaders.length,
-    settledAfter: Math.max(0, lastReignAt - CHAOS),
-    lateReigns: reigns - reignsBefore,
-    lateCampaigns: campaigns - campaignsBefore,
-    outside: leader === undefined ? 0 : reached(leader).filter((other) => !at(other, views[leader]?.ballot)).length,
-  };
+  #note(role: "follower" | "candidate" | "leader"): void {
+    if (role === "candidate") this.#campaigns += 1;
+    if (role !== "leader") return;
+    this.#reigns += 1;
+    this.#lastReignAt = this.#now;
+  }
+
+  #passes(from: number, to: number): boolean {
+    if (this.#now >= CHAOS) return this.#run.links[from]?.[to] ?? false;
+    return (this.#chaos[from]?.[to] ?? false) && !this.#prng.chance(0.02);
+  }
+
+  /** Both ways, when all is settled. */
+  #reached(index: number): readonly number[] {
+    const { links } = this.#run;
+    return links.flatMap((_, other) => (other !== index && links[index]?.[other] && links[other]?.[index] ? [other] : []));
+  }
+}
+
+/** The disk answers at once. */
+function write(node: Node, { ops, image }: PersistBatch): void {
+  for (const op of ops) {
+    if (op.type === "truncate") node.log.length = op.from - 1;
+    else node.log.push(...op.entries);
+  }
+  node.image = image;
+  node.turn.put({ type: "written" });
+}
+
+function diskOf(id: NodeId): string {
+  return `disk-${id}`;
 }
 
 function unused(): never {

@@ -4,7 +4,17 @@ import { EventQueue } from "../../../src/testing/cluster/event-queue.ts";
 import { Network, type NetworkSettings } from "../../../src/testing/cluster/network.ts";
 import { reachOf, TOPOLOGIES, type Topology } from "../../../src/testing/cluster/topology.ts";
 
-const QUIET: NetworkSettings = { latencyUs: [100, 500], tail: 0, tailUs: 0, loss: 0, duplication: 0, echo: 0, echoUs: 0, reordering: 0, bytesPerMs: 0 };
+const QUIET: NetworkSettings = {
+  latencyUs: [100, 500],
+  tail: 0,
+  tailUs: 0,
+  loss: 0,
+  duplication: 0,
+  echo: 0,
+  echoUs: 0,
+  reordering: 0,
+  bytesPerMs: 0,
+};
 
 function network(settings: Partial<NetworkSettings> = {}, size = 3): Network {
   return new Network(size, { ...QUIET, ...settings }, createPrng(1));

@@ -7,7 +7,6 @@ import { readFileSync, writeFileSync } from "node:fs";
 interface Block {
   readonly comments: readonly string[];
   readonly commands: readonly string[];
-  readonly expected: string;
 }
 
 /** @returns the file as it is, and as it would be if it told of what happens. */
@@ -38,7 +37,6 @@ function parse(text: string): readonly Block[] {
       return {
         comments: before.filter((line) => line.startsWith("#")),
         commands: before.filter((line) => !line.startsWith("#")),
-        expected: lines.slice(before.length + 1).join("\n"),
       };
     });
 }

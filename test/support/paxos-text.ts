@@ -1,7 +1,9 @@
 /** Messages and nodes as short texts: a ballot is `round.node`, an entry `slot@round.node`. */
+import type { Slot } from "../../src/base/ids.ts";
 import type { Ballot } from "../../src/paxos/core/ballot.ts";
 import type { Entry } from "../../src/paxos/core/entry.ts";
 import type { PaxosMessage } from "../../src/paxos/core/messages.ts";
+import type { ClusterNode } from "./paxos-cluster.ts";
 
 export function ballotOf({ round, node }: Ballot): string {
   return `${round}.${node}`;
@@ -51,4 +53,21 @@ export function messageText(m: PaxosMessage): string {
     default:
       return `read-reply ${m.through ?? "failed"}`;
   }
+}
+
+/** What a node is and has: as the rules see it, ahead of its disk. */
+export function describe({ id, turn, disk, applied }: ClusterNode): string {
+  if (turn === undefined) return `${id}: down; disk promised ${ballotOf(disk.image.promised)} log ${logText(disk.entries)}`;
+  const { role, image } = turn.replica.inspect();
+  const log: Entry[] = [];
+  for (let at = 1; at <= image.last; at++) {
+    const entry = turn.replica.cachedEntry(at as Slot) ?? disk.entries[at - 1];
+    if (entry !== undefined) log.push(entry);
+  }
+  const ballots = `promised ${ballotOf(image.promised)} accepted ${ballotOf(image.accepted)}`;
+  return `${id}: ${role} ${ballots} decided ${image.decidedThrough} log ${logText(log)}${applied.length === 0 ? "" : ` applied ${applied.join("")}`}`;
+}
+
+function logText(entries: readonly Entry[]): string {
+  return entries.slice(1).map(entryText).join(" ") || "-";
 }

@@ -24,6 +24,7 @@ export function newPeer(id: NodeId, tick: number): Peer {
     sentDecided: slot(0),
     suspect: false,
     readAck: 0,
+    answersFrom: 0,
   };
 }
 
@@ -45,6 +46,7 @@ export function syncPeer(replica: Replica, role: Leader, peer: Peer, info: LogSt
     becomeFollower(replica, "deposed");
     return false;
   }
+  if (peer.state === "unpromised") peer.answersFrom = replica.election.round + 1;
   peer.info = info;
   peer.progressAt = replica.now;
   clearInflight(peer);
@@ -58,15 +60,17 @@ export function syncPeer(replica: Replica, role: Leader, peer: Peer, info: LogSt
     return true;
   }
   const through = maxSlot(needed, log.slice(base, log.last, options.maxAcceptBytes).at(-1)?.slot ?? base);
+  const entries = log.slice(base, through, Number.MAX_SAFE_INTEGER);
   peer.state = "syncing";
-  peer.next = slot(through + 1);
+  peer.next = slot(base + 1);
+  noteSent(peer, entries);
   peer.sentDecided = replica.decidedThrough;
   replica.send(peer.id, {
     type: "sync",
     ballot: role.ballot,
     base,
     baseOrigin: log.originAt(base),
-    entries: log.slice(base, through, Number.MAX_SAFE_INTEGER),
+    entries,
     floor: role.floor,
     decidedThrough: replica.decidedThrough,
   });
@@ -131,11 +135,8 @@ export function acknowledged(replica: Replica, peer: Peer, through: Slot): void 
     peer.probing = false;
   }
   peer.match = through;
-  if (peer.state !== "streaming") {
-    peer.state = "streaming";
-    clearInflight(peer);
-    peer.next = slot(through + 1);
-  }
+  if (peer.state === "catchup") peer.next = slot(through + 1);
+  peer.state = "streaming"; // if it was the end before Sync that was acknowledged, Sync is still in flight
   peer.next = maxSlot(peer.next, slot(through + 1));
   let done = 0;
   for (const message of peer.inflight) {
@@ -158,7 +159,8 @@ export function resendAfter(replica: Replica, peer: Peer, match: Slot): void {
 export function retransmit(replica: Replica, role: Leader): void {
   for (const peer of role.peers.values()) {
     const answer = replica.election.answers.get(peer.id);
-    if (peer.state === "unpromised" || (answer !== undefined && compareBallots(answer.promised, role.ballot) < 0)) {
+    const isBelow = answer !== undefined && answer.round >= peer.answersFrom && compareBallots(answer.promised, role.ballot) < 0;
+    if (peer.state === "unpromised" || isBelow) {
       askForPromise(replica, role, peer.id);
       continue;
     }

@@ -100,6 +100,8 @@ export interface Peer {
   /** Its disk went back in time: not counted in this reign (rule I3). */
   suspect: boolean;
   readAck: number;
+  /** Answers to earlier rounds may have been given before it promised. */
+  answersFrom: number;
 }
 
 export interface Leader {

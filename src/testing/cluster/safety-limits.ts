@@ -17,7 +17,12 @@ export function assertSizes(node: NodeId, sizes: ReplicaView["sizes"], options: 
   atMost(node, "uncommittedBytes", sizes.uncommittedBytes, window);
   atMost(node, "stagedEntries", sizes.stagedEntries, options.maxUncommittedEntries + UNLIMITED_ENTRIES);
   atMost(node, "inflightMessages", sizes.inflightMessages, options.maxInflightMessages);
-  atMost(node, "inflightBytes", sizes.inflightBytes, options.maxInflightBytes + Math.max(options.maxAcceptBytes, oneEntry));
+  atMost(
+    node,
+    "inflightBytes",
+    sizes.inflightBytes,
+    options.maxInflightBytes + Math.max(options.maxAcceptBytes, oneEntry, options.maxSyncBytes + window),
+  ); // the last one sent may be a Sync
   // Memory holds what is not decided, what is not on the disk yet, and recent facts.
   atMost(node, "cachedBytes", sizes.cachedBytes, options.cacheBytes + options.maxUnpersistedBytes + window + options.maxSyncBytes);
 }

@@ -10,7 +10,7 @@ import { type Slot, slot } from "../base/ids.ts";
 import { InvariantViolation } from "../base/invariant.ts";
 import type { Prng } from "../base/prng.ts";
 import type { Leadership, ProposalOutcome, StateMachine } from "../log.ts";
-import { type Ballot, epochOf, sameBallot } from "./core/ballot.ts";
+import { BALLOT_ZERO, type Ballot, epochOf, sameBallot } from "./core/ballot.ts";
 import type { CoreEvent, Effects, FactsToServe, Input, Recovered, RequestNumber } from "./core/effects.ts";
 import type { Entry } from "./core/entry.ts";
 import { mergeBatches, type PersistBatch } from "./core/image.ts";
@@ -87,13 +87,15 @@ export class Turn {
   #loaded: Entry[] = [];
   #loading = false;
   /** Decided proposals by slot, until they are applied. */
-  readonly #decided = new Map<Slot, { readonly id: RequestNumber; readonly epoch: Epoch }>();
+  readonly #decided = new Map<Slot, RequestNumber>();
   /** Proposals whose outcome is open. */
   readonly #open = new Set<RequestNumber>();
   /** Reads that wait for their slot to be applied. */
   #reads: WaitingRead[] = [];
   #readsCheckedAt: Slot;
   #told: { readonly role: Leadership["role"]; readonly ballot: Ballot | undefined } = { role: "unknown", ballot: undefined };
+  #origin = BALLOT_ZERO;
+  #epoch = epochOf(BALLOT_ZERO);
   #fenced = false;
 
   constructor({ recovered, options, random, machine }: TurnOptions) {
@@ -206,7 +208,7 @@ export class Turn {
     for (const result of effects.proposals) {
       if (!this.#open.has(result.id)) continue; // abandoned in this very turn
       if (result.type === "decided") {
-        this.#decided.set(result.slot, { id: result.id, epoch: epochOf(result.origin) });
+        this.#decided.set(result.slot, result.id);
       } else {
         this.#open.delete(result.id);
         this.#settled.push({ id: result.id, outcome: { type: "not-applied", reason: result.reason, leader: result.leader } });
@@ -232,19 +234,28 @@ export class Turn {
       if (entry === undefined) return;
       if (entry.slot !== this.#appliedThrough + 1)
         throw new InvariantViolation("entries are applied in order", { applied: this.#appliedThrough, slot: entry.slot });
-      const epoch = epochOf(entry.origin);
+      const epoch = this.#epochOf(entry.origin);
       const result = entry.kind === "app" ? this.#machine.apply(entry.payload, { slot: entry.slot, epoch, earlier: [] }) : EMPTY;
       this.#appliedThrough = entry.slot;
-      this.#settle(entry.slot, result);
+      this.#settle(entry.slot, epoch, result);
     }
   }
 
-  #settle(at: Slot, result: Uint8Array): void {
-    const proposal = this.#decided.get(at);
-    if (proposal === undefined) return;
+  #settle(at: Slot, epoch: Epoch, result: Uint8Array): void {
+    const id = this.#decided.get(at);
+    if (id === undefined) return;
     this.#decided.delete(at);
-    if (!this.#open.delete(proposal.id)) return; // abandoned
-    this.#settled.push({ id: proposal.id, outcome: { type: "applied", slot: at, epoch: proposal.epoch, result } });
+    if (!this.#open.delete(id)) return; // abandoned
+    this.#settled.push({ id, outcome: { type: "applied", slot: at, epoch, result } });
+  }
+
+  /** Kept from one entry to the next, for it costs several bigints: neighbours mostly have one origin. */
+  #epochOf(origin: Ballot): Epoch {
+    if (!sameBallot(origin, this.#origin)) {
+      this.#origin = origin;
+      this.#epoch = epochOf(origin);
+    }
+    return this.#epoch;
   }
 
   #nextLoad(): Actions["load"] {

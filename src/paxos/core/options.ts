@@ -53,7 +53,7 @@ const DEFAULTS = {
   promiseInlineBytes: 256 * KIB,
   /** One answer to a fetch. */
   maxFetchBytes: MIB,
-  /** Facts that are kept in memory for peers that are a little behind. */
+  /** Facts that are kept in memory for peers that are a little behind: heap, not bytes of records alone. */
   cacheBytes: 64 * MIB,
   /** What a follower takes before its disk has it. */
   maxUnpersistedBytes: 64 * MIB,

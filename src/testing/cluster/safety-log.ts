@@ -18,7 +18,7 @@ export class LogNode {
   /** An ancestor some way back, placed so that any ancestor is found in logarithmic time. */
   readonly jump: LogNode;
 
-  constructor({ slot, origin, kind, chain, payload }: Omit<Entry, "record">, parent?: LogNode) {
+  constructor({ slot, origin, kind, chain, payload }: Omit<Entry, "bodyCrc" | "record">, parent?: LogNode) {
     this.slot = slot;
     this.origin = origin;
     this.kind = kind;

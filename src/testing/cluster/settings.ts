@@ -145,7 +145,7 @@ function drawCore(prng: Prng, heartbeatTicks: number): Partial<CoreOptions> {
     maxInflightBytes: prng.pick([200, 1_000, ANY_SIZE]),
     promiseInlineBytes: prng.pick([0, 200, ANY_SIZE]),
     maxFetchBytes: prng.pick([150, 500, 3_000]),
-    cacheBytes: prng.pick([0, 100, 500, 3_000]),
+    cacheBytes: prng.pick([0, 1_500, 6_000, 40_000]), // an entry is some 550
     maxUnpersistedBytes: prng.pick([500, 3_000, ANY_SIZE]),
     maxUnappliedEntries: prng.pick([8, 64, 1_000]),
     maxWaitingReads: prng.pick([2, 16, 64]),

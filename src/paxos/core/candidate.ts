@@ -18,7 +18,9 @@ export function startCampaign(replica: Replica, reason: "campaign" | "rebid"): v
   if (replica.role.type !== "follower") becomeFollower(replica, reason); // a leader that bids again gives up its reign first
   const { election, options } = replica;
   const prio = replica.configuration.members.find(({ id }) => id === replica.node)?.prio ?? 0;
-  const ballot: Ballot = { round: Math.max(replica.promised.round, election.maxRound) + 1, prio, node: replica.node };
+  // Facts may come from a reign that this node heard of in no other way.
+  const round = Math.max(replica.promised.round, election.maxRound, replica.log.lastOrigin.round) + 1;
+  const ballot: Ballot = { round, prio, node: replica.node };
   replica.pull = undefined; // P7: from here on it takes facts from one source only, the one whose log it adopts
   replica.promised = ballot;
   replica.dirty = true;

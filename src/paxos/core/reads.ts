@@ -135,7 +135,8 @@ export function expireReads(replica: Replica): void {
     fail(replica, waiting.id, "timeout");
   }
   if (role.type !== "leader") return;
-  const { reads } = role;
-  while (reads.batches[0]?.tickets.some(late)) for (const ticket of reads.batches.shift()?.tickets ?? []) failTicket(replica, ticket, "timeout");
-  if (reads.open.some(late)) for (const ticket of reads.open.splice(0)) failTicket(replica, ticket, "timeout");
+  const { batches, open } = role.reads;
+  while (batches[0]?.tickets.some(late)) for (const ticket of batches.shift()?.tickets ?? []) failTicket(replica, ticket, "timeout");
+  const inTime = open.findIndex((ticket) => !late(ticket)); // in order of asking, too
+  for (const ticket of open.splice(0, inTime < 0 ? open.length : inTime)) failTicket(replica, ticket, "timeout");
 }

@@ -168,8 +168,8 @@ function onInput(replica: Replica, input: Input): void {
 function onMessage(replica: Replica, input: MessageInput): void {
   const { from, storageId, boot, message } = input;
   const member = replica.configuration.members.find(({ id }) => id === from);
-  if (member === undefined ? !OPEN_TO_STRANGERS.has(message.type) : member.storageId !== storageId)
-    return replica.drop(from, message.type, "identity");
+  const isHeard = member === undefined ? OPEN_TO_STRANGERS.has(message.type) : member.storageId === storageId;
+  if (!isHeard || from === replica.node) return replica.drop(from, message.type, "identity");
   const known = replica.boots.get(from) ?? 0;
   if (boot < known) return replica.drop(from, message.type, "old-boot");
   if (boot > known && member !== undefined) replica.boots.set(from, boot);

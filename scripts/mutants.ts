@@ -15,7 +15,7 @@ import { parseArgs } from "node:util";
 import { type Edit, type Mutant, PROTOCOL_MUTANTS } from "../test/mutants/protocol.ts";
 
 const { values } = parseArgs({ options: { seeds: { type: "string" }, only: { type: "string" } } });
-const seeds = values.seeds ?? "4000";
+const seeds = values.seeds ?? "2000";
 const root = fileURLToPath(new URL("../", import.meta.url));
 const copy = mkdtempSync(join(tmpdir(), "tsoracle-mutants-"));
 

@@ -83,6 +83,7 @@ export function onSync(replica: Replica, from: NodeId, m: SyncMessage): void {
     follower.syncRequestAt = replica.now;
     return replica.drop(from, "sync", "base-mismatch");
   }
+  if (!fits(replica, m)) return replica.drop(from, "sync", "malformed");
   const end = slot(m.base + m.entries.length);
   if (end < m.floor) return replica.drop(from, "sync", "stale"); // half of what was adopted would outrank the whole of an older reign
   const differs = firstDifference(replica, m.entries);
@@ -123,6 +124,7 @@ export function onAccept(replica: Replica, from: NodeId, m: AcceptMessage): void
   const chain = log.chainAt(m.base);
   if (chain !== undefined && chain !== m.baseChain)
     return replica.fence(`the log through slot ${m.base} is not the leader's, though its origins are`);
+  if (!fits(replica, m)) return replica.drop(from, "accept", "malformed");
   const differs = firstDifference(replica, m.entries);
   if (differs !== undefined && differs.slot <= log.last) return contradiction(replica, from, m.ballot, differs);
   const before = log.last;
@@ -164,6 +166,16 @@ function reignOf(replica: Replica, from: NodeId, m: SyncMessage | AcceptMessage 
   }
   role.leader = m.ballot;
   return role;
+}
+
+/** INV-4, for what a peer sends: origins rise from that of the base, and to the reign at most. */
+function fits({ log }: Replica, { base, entries, ballot }: SyncMessage | AcceptMessage): boolean {
+  let before = base < log.compactedThrough ? BALLOT_ZERO : log.originAt(base);
+  for (const { origin } of entries) {
+    if (compareBallots(origin, before) < 0 || compareBallots(origin, ballot) > 0) return false;
+    before = origin;
+  }
+  return true;
 }
 
 /** The first entry that this log lacks, or has another one for. */

@@ -1,7 +1,7 @@
 /**
  * The candidate: its own promise first (W2), then everyone's (P4, P5), then the log of the best promiser (P6). Once phase 1 is complete it leads.
  */
-import { maxSlot, minSlot, type NodeId, slot } from "../../base/ids.ts";
+import { minSlot, type NodeId, slot } from "../../base/ids.ts";
 import { appendMissing, logState } from "./acceptor.ts";
 import { type Ballot, compareBallots, sameBallot } from "./ballot.ts";
 import { ingestFacts } from "./catchup.ts";
@@ -95,15 +95,17 @@ function evaluate(replica: Replica, role: Candidate): void {
 
   let source = replica.node;
   let best: PromiseInfo | undefined = role.promises.get(replica.node);
-  let decided = slot(0);
+  let facts: PromiseInfo | undefined;
   for (const [id, info] of role.promises) {
-    decided = maxSlot(decided, info.decidedThrough);
+    if (facts === undefined || info.decidedThrough > facts.decidedThrough) facts = info;
     // The longest log of the highest accepted ballot holds everything that may have been chosen (INV-6). Among equals, the own: nothing to fetch.
     const order = best === undefined ? 1 : compareBallots(info.accepted, best.accepted) || info.last - best.last;
     if (order > 0) [source, best] = [id, info];
   }
-  if (best === undefined || best.last < decided) return replica.fence("the best log of a quorum lacks a slot that is decided");
-  role.recovery = { source, info: best, decided, agreedThrough: replica.log.last, staged: [], pull: undefined };
+  if (best === undefined || facts === undefined) return;
+  // What was chosen below this ballot is in the best log (INV-6). A fact that is not was decided by a later reign, and a promiser has pulled it since it promised.
+  if (best.last < facts.decidedThrough) return endCampaign(replica, "deposed");
+  role.recovery = { source, info: best, facts, agreedThrough: replica.log.last, staged: [], pull: undefined };
   if (source === replica.node) return adopt(replica, role, role.recovery);
   role.phase = "recovering";
   if (best.tail !== undefined) takeTail(replica, role, role.recovery, best.tail.after, best.tail.entries);
@@ -146,10 +148,14 @@ export function onRecoveryFetched(replica: Replica, role: Candidate, from: NodeI
   role.deadline = replica.now + replica.options.campaignTicks; // it makes progress
   if (m.problem === "facts-first") return fetchMore(replica, recovery, "facts");
   if (m.problem === "mismatch") {
-    if (pull.after <= replica.decidedThrough)
+    if (pull.after <= m.decidedThrough && pull.after <= replica.decidedThrough)
       return replica.fence(`slot ${pull.after} is decided here, and another entry stands there at node ${from}`);
+    // Undecided at the source, and a fact here: a later reign decided it.
+    if (pull.after <= replica.decidedThrough) return endCampaign(replica, "deposed");
     return fetchTail(replica, recovery, "decided");
   }
+  // It promised with more: facts of a later reign have cut its tail since, and there is nothing to wait for.
+  if (pull.kind === "tail" && m.entries.length === 0) return endCampaign(replica, "deposed");
   if (pull.kind === "tail") return takeTail(replica, role, recovery, pull.after, m.entries);
   if (m.entries.some((entry) => compareBallots(entry.origin, role.ballot) >= 0)) return endCampaign(replica, "deposed");
   if (!ingestFacts(replica, m.entries)) return;
@@ -165,8 +171,8 @@ function takeTail(replica: Replica, role: Candidate, recovery: Recovery, after: 
     const next = (recovery.staged.at(-1)?.slot ?? recovery.agreedThrough) + 1;
     if (entry.slot > recovery.info.last) break; // came after the promise: nothing that this quorum speaks of
     if (entry.slot !== next) return replica.drop(recovery.source, "fetch-reply", "stale");
-    if (entry.slot <= recovery.decided) {
-      // Agreed up to here and decided there: this prefix is a fact.
+    if (entry.slot <= recovery.info.decidedThrough) {
+      // Agreed up to here and decided there, at the source itself: this prefix is a fact.
       advanceDecided(replica, minSlot(slot(entry.slot - 1), replica.log.last));
       if (!ingestFacts(replica, [entry])) return;
       recovery.agreedThrough = entry.slot;
@@ -180,7 +186,10 @@ function takeTail(replica: Replica, role: Candidate, recovery: Recovery, after: 
 }
 
 /** P6. The source's log becomes this one, and this ballot its owner, in one batch: the step that makes a candidate the leader. */
-function adopt(replica: Replica, role: Candidate, { source, info, decided, agreedThrough, staged }: Recovery): void {
+function adopt(replica: Replica, role: Candidate, { source, info, facts, agreedThrough, staged }: Recovery): void {
+  const known = staged.find(({ slot: at }) => at === facts.decidedThrough);
+  const holds = known === undefined ? replica.log.agrees(facts.decidedThrough, facts.decidedOrigin) : sameBallot(known.origin, facts.decidedOrigin);
+  if (!holds) return endCampaign(replica, "deposed");
   if (source !== replica.node) {
     const differs = staged.find((entry) => !replica.log.agrees(entry.slot, entry.origin));
     replica.truncateFrom(differs?.slot ?? slot(Math.max(agreedThrough, staged.at(-1)?.slot ?? 0) + 1));
@@ -188,7 +197,7 @@ function adopt(replica: Replica, role: Candidate, { source, info, decided, agree
   }
   replica.accepted = role.ballot;
   replica.dirty = true;
-  advanceDecided(replica, decided);
+  advanceDecided(replica, facts.decidedThrough);
   becomeLeader(replica, role, info.accepted);
 }
 

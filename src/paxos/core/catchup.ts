@@ -70,7 +70,7 @@ export function onFetch(replica: Replica, from: NodeId, m: FetchRequestMessage):
   const { log, images, options } = replica;
   const { durable } = images;
   const maxBytes = Math.min(m.maxBytes, options.maxFetchBytes);
-  const end = m.kind === "tail" ? durable.last : minSlot(replica.decidedThrough, images.storedThrough);
+  const end = m.kind === "tail" ? durable.last : minSlot(replica.decidedThrough, replica.storedThrough);
   if (m.kind === "tail") {
     if (replica.role.type !== "follower" || !sameBallot(m.ballot, replica.promised) || !sameBallot(m.ballot, durable.promised)) {
       return replica.drop(from, "fetch-request", "other-ballot");
@@ -95,7 +95,7 @@ function answer(
   entries: readonly Entry[],
   problem?: FetchReplyMessage["problem"],
 ): void {
-  const decidedThrough = minSlot(replica.decidedThrough, replica.images.storedThrough);
+  const decidedThrough = minSlot(replica.decidedThrough, replica.storedThrough);
   replica.send(to, { type: "fetch-reply", id, after, entries, decidedThrough, problem });
 }
 
@@ -107,7 +107,8 @@ export function onFactsFetched(replica: Replica, follower: Follower, from: NodeI
   }
   replica.pull = undefined;
   if (m.problem !== undefined) {
-    if (pull.after <= m.decidedThrough) replica.fence(`slot ${pull.after} is decided here, and another entry stands there at node ${from}`);
+    if (m.problem === "mismatch" && pull.after <= m.decidedThrough)
+      replica.fence(`slot ${pull.after} is decided here, and another entry stands there at node ${from}`);
     return;
   }
   if (!ingestFacts(replica, m.entries)) return;

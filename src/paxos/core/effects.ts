@@ -100,7 +100,8 @@ export type DropReason =
   | "stale"
   | "base-mismatch"
   | "busy"
-  | "recovering";
+  | "recovering"
+  | "malformed";
 
 export interface Effects {
   /** May leave now, in this order: the core has held back whatever had to wait for the disk. */

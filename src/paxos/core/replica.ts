@@ -73,7 +73,7 @@ export class PaxosReplica {
     const replica = this.#replica;
     replica.nowMs = Math.max(replica.nowMs, nowMs);
     // Before anything new comes: what the last step decided has had its chance to be applied from memory. What was not is read from the disk.
-    replica.log.evict(minSlot(replica.images.storedThrough, replica.decidedThrough), replica.options.cacheBytes);
+    replica.log.evict(minSlot(replica.storedThrough, replica.decidedThrough), replica.options.cacheBytes);
     for (const input of inputs) {
       if (replica.fenced !== undefined) break;
       onInput(replica, input);
@@ -173,7 +173,7 @@ function onMessage(replica: Replica, input: MessageInput): void {
   const known = replica.boots.get(from) ?? 0;
   if (boot < known) return replica.drop(from, message.type, "old-boot");
   if (boot > known && member !== undefined) replica.boots.set(from, boot);
-  learnRound(replica, message);
+  if (member !== undefined) learnRound(replica, message);
   dispatch(replica, input);
 }
 
@@ -241,8 +241,8 @@ function dispatch(replica: Replica, { from, storageId, boot, message }: MessageI
 function onHeartbeatReply(replica: Replica, from: NodeId, m: HeartbeatReplyMessage): void {
   if (m.seen !== undefined && diskWentBack(replica, m.seen))
     return replica.fence(`node ${from} heard this disk vouch for more than it holds: it was rolled back`);
-  if (!noteAnswer(replica, from, m)) replica.drop(from, m.type, "old-round");
-  endProbation(replica, from);
+  if (noteAnswer(replica, from, m)) endProbation(replica, from);
+  else replica.drop(from, m.type, "old-round");
   const { role } = replica;
   if (role.type !== "leader") return;
   if (m.accepted !== undefined) onAccepted(replica, role, from, m.accepted);
@@ -318,7 +318,7 @@ function assertBarrier(replica: Replica): void {
 
 /** W7. Applied is only what this disk holds: after a restart the machine is never ahead of the log. */
 function handOutFacts(replica: Replica): Effects["apply"] {
-  const through = minSlot(replica.decidedThrough, replica.images.storedThrough);
+  const through = minSlot(replica.decidedThrough, replica.storedThrough);
   if (through <= replica.handedOut) return undefined;
   const from = slot(replica.handedOut + 1);
   replica.handedOut = through;

@@ -63,7 +63,7 @@ export function syncPeer(replica: Replica, role: Leader, peer: Peer, info: LogSt
   const entries = log.slice(base, through, Number.MAX_SAFE_INTEGER);
   peer.state = "syncing";
   peer.next = slot(base + 1);
-  noteSent(peer, entries);
+  noteSent(peer, entries, replica.now);
   peer.sentDecided = replica.decidedThrough;
   replica.send(peer.id, {
     type: "sync",
@@ -111,13 +111,14 @@ function sendEntries(replica: Replica, role: Leader, peer: Peer): void {
       return;
     }
     const entries = log.slice(base, log.last, options.maxAcceptBytes);
-    noteSent(peer, entries);
+    noteSent(peer, entries, replica.now);
     peer.sentDecided = replica.decidedThrough;
     replica.send(peer.id, { type: "accept", ballot: role.ballot, base, baseChain, entries, decidedThrough: replica.decidedThrough });
   }
 }
 
-function noteSent(peer: Peer, entries: readonly Entry[]): void {
+function noteSent(peer: Peer, entries: readonly Entry[], tick: number): void {
+  if (peer.inflight.length === 0) peer.progressAt = tick; // it had nothing to answer
   let bytes = 0;
   for (const entry of entries) bytes += entry.record.length;
   const through = slot(peer.next + entries.length - 1);

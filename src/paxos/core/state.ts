@@ -5,7 +5,7 @@
  */
 
 import type { Epoch } from "../../base/epoch.ts";
-import { type NodeId, type Slot, slot } from "../../base/ids.ts";
+import { minSlot, type NodeId, type Slot, slot } from "../../base/ids.ts";
 import { InvariantViolation } from "../../base/invariant.ts";
 import type { Prng } from "../../base/prng.ts";
 import type { Ballot } from "./ballot.ts";
@@ -57,8 +57,8 @@ export interface Candidate {
 export interface Recovery {
   readonly source: NodeId;
   readonly info: LogState;
-  /** The most that any promiser knew to be decided: facts. */
-  readonly decided: Slot;
+  /** The state of the promiser that knew most to be decided. Its facts are adopted only where the source's log has them. */
+  readonly facts: LogState;
   /** This log is the source's through here. */
   agreedThrough: Slot;
   /** What follows, not yet in this log. */
@@ -286,6 +286,13 @@ export class Replica {
   /** Whether the disk has everything that memory has, but for what is decided. */
   get settled(): boolean {
     return !this.dirty && !this.images.inFlight;
+  }
+
+  /** Through here the disk holds what memory holds, whatever of this step is not handed out yet. */
+  get storedThrough(): Slot {
+    let through = this.images.storedThrough;
+    for (const op of this.ops) if (op.type === "truncate") through = minSlot(through, slot(op.from - 1));
+    return through;
   }
 
   /** Whether more is on its way to the disk than should be: nothing that can wait is taken in (rule F3). */

@@ -1,5 +1,5 @@
 /**
- * Deliberate bugs, numbered as in `docs/protocol.md` 7.9: replacements in the sources, of texts that stand there exactly once. There is no switch for them in `src`.
+ * Deliberate bugs, numbered as in `docs/protocol.md` 7.9 where they are of its list: replacements in the sources, of texts that stand there exactly once. There is no switch for them in `src`.
  * `npm run mutants` shows that the simulator finds each.
  */
 export interface Edit {
@@ -127,6 +127,16 @@ export const PROTOCOL_MUTANTS: readonly Mutant[] = [
     replica.proposals.clear();
     replica.openProposals = 0;
   }`,
+      },
+    ],
+  },
+  {
+    name: "P6: what a promiser knows to be decided is taken by its number alone",
+    edits: [
+      {
+        file: `${CORE}candidate.ts`,
+        find: `  if (!holds) return endCampaign(replica, "deposed");`,
+        replace: `  if (!holds && replica.fenced !== undefined) return;`,
       },
     ],
   },

@@ -155,7 +155,7 @@ export function onRecoveryFetched(replica: Replica, role: Candidate, from: NodeI
     return fetchTail(replica, recovery, "decided");
   }
   // It promised with more: facts of a later reign have cut its tail since, and there is nothing to wait for.
-  if (pull.kind === "tail" && m.entries.length === 0) return endCampaign(replica, "deposed");
+  if (pull.kind === "tail" && m.entries.length === 0 && pull.after < recovery.info.last) return endCampaign(replica, "deposed");
   if (pull.kind === "tail") return takeTail(replica, role, recovery, pull.after, m.entries);
   if (m.entries.some((entry) => compareBallots(entry.origin, role.ballot) >= 0)) return endCampaign(replica, "deposed");
   if (!ingestFacts(replica, m.entries)) return;

@@ -96,7 +96,7 @@ export function onConnectionLost(replica: Replica, peer: NodeId, boot: number): 
   if (role.type !== "follower" || role.leader?.node !== peer || !election.happy) return; // it had no leader to lose
   election.happy = false;
   // Should the word be false, the leader answers within this time, and all is as before: a follower must not take its own deafness for the leader's death.
-  const answerTicks = Math.ceil(2 * (election.answerTicks.get(peer) ?? 0));
+  const answerTicks = Math.ceil(3 * (election.answerTicks.get(peer) ?? 0));
   election.hint = {
     until: replica.now + options.hintTicks,
     fromRound: election.round + 1,

@@ -8,10 +8,11 @@
 import type { Epoch } from "../base/epoch.ts";
 import { type Slot, slot } from "../base/ids.ts";
 import { InvariantViolation } from "../base/invariant.ts";
+import { mark } from "../base/marks.ts";
 import type { Prng } from "../base/prng.ts";
 import type { Leadership, ProposalOutcome, StateMachine } from "../log.ts";
 import { BALLOT_ZERO, type Ballot, epochOf, sameBallot } from "./core/ballot.ts";
-import type { CoreEvent, Effects, FactsToServe, Input, Recovered, RequestNumber } from "./core/effects.ts";
+import type { Effects, FactsToServe, Input, Recovered, RequestNumber } from "./core/effects.ts";
 import type { Entry } from "./core/entry.ts";
 import { mergeBatches, type PersistBatch } from "./core/image.ts";
 import type { Outgoing } from "./core/messages.ts";
@@ -44,21 +45,15 @@ export interface Answered {
   readonly through?: Slot | undefined;
 }
 
-export interface Actions {
-  readonly sends: readonly Outgoing[];
+export interface Actions extends Pick<Effects, "sends" | "serve" | "events" | "fence"> {
   /** To be written now; nothing else is in flight. Ends in `written` or `write-failed`. */
   readonly write?: PersistBatch | undefined;
   /** To be read from the log on disk and put in as `loaded`; asked for once. */
   readonly load?: { readonly from: Slot; readonly through: Slot } | undefined;
-  /** To be read from the log on disk and sent. */
-  readonly serve: readonly FactsToServe[];
   readonly settled: readonly Settled[];
   readonly answered: readonly Answered[];
   /** Only where it changed. */
   readonly leadership?: Leadership | undefined;
-  readonly events: readonly CoreEvent[];
-  /** The node must stop: nothing follows (rule I5). */
-  readonly fence?: string | undefined;
 }
 
 export interface TurnOptions {
@@ -188,6 +183,7 @@ export class Turn {
 
   #nextWrite(): PersistBatch | undefined {
     if (this.#inFlight !== undefined) return undefined;
+    if (this.#waiting.length > 1) mark("persist-merged");
     this.#inFlight = mergeBatches(this.#waiting);
     this.#waiting = [];
     return this.#inFlight;
@@ -260,6 +256,7 @@ export class Turn {
 
   #nextLoad(): Actions["load"] {
     if (this.#loading || this.#appliedThrough >= this.#applyThrough || this.#canApply()) return undefined;
+    mark("load-to-apply");
     this.#loading = true;
     this.#loaded = [];
     return { from: slot(this.#appliedThrough + 1), through: this.#applyThrough };

@@ -1,4 +1,5 @@
 export { armFailpoint, type Failure } from "../base/failpoints.ts";
+export { countMarks, MARKS, type Mark } from "../base/marks.ts";
 export { createPrng, type Prng } from "../base/prng.ts";
 export {
   type Answered,

@@ -21,7 +21,7 @@ export const PROTOCOL_MUTANTS: readonly Mutant[] = [
     name: "1: a promise leaves before it is durable",
     edits: [
       {
-        file: `${CORE}acceptor.ts`,
+        file: `${CORE}vouch.ts`,
         find: `  if (role.owed === undefined || !replica.settled) return;
   const { durable } = replica.images;`,
         replace: `  if (role.owed === undefined) return;
@@ -44,8 +44,8 @@ export const PROTOCOL_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: `${CORE}leader.ts`,
-        find: "matches.push(sameBallot(durable.accepted, role.ballot) ? durable.last : slot(0));",
-        replace: "matches.push(durable.promised === undefined ? slot(0) : replica.log.last);",
+        find: "return sameBallot(durable.accepted, role.ballot) ? durable.last : slot(0);",
+        replace: "return durable.promised === undefined || role.type !== " + '"leader"' + " ? slot(0) : replica.log.last;",
       },
     ],
   },
@@ -53,7 +53,7 @@ export const PROTOCOL_MUTANTS: readonly Mutant[] = [
     name: "4: an acknowledgement speaks of what is in memory",
     edits: [
       {
-        file: `${CORE}acceptor.ts`,
+        file: `${CORE}vouch.ts`,
         find: "through: minSlot(role.match, durable.last), cut",
         replace: "through: replica.log.last, cut",
       },
@@ -119,14 +119,12 @@ export const PROTOCOL_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: `${CORE}roles.ts`,
-        find: `  if (role.type === "leader") failReads(replica, role, "not-leader");`,
-        replace: `  if (role.type === "leader") {
-    failReads(replica, role, "not-leader");
+        find: `    failReads(replica, role, "not-leader");`,
+        replace: `    failReads(replica, role, "not-leader");
     for (const waiting of replica.proposals.values())
       for (const { id } of waiting) replica.proposalResults.push({ id, type: "not-applied", reason: "not-leader", leader: undefined });
     replica.proposals.clear();
-    replica.openProposals = 0;
-  }`,
+    replica.openProposals = 0;`,
       },
     ],
   },
@@ -135,8 +133,8 @@ export const PROTOCOL_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: `${CORE}candidate.ts`,
-        find: `  if (!holds) return endCampaign(replica, "deposed");`,
-        replace: `  if (!holds && replica.fenced !== undefined) return;`,
+        find: "  if (!holds) return giveWay(replica);",
+        replace: "  if (!holds && replica.fenced !== undefined) return;",
       },
     ],
   },

@@ -1,21 +1,10 @@
-/**
- * The acceptor, in every node: promises (P1 to P3), the leader's log (A2, A4), and the one place that puts this node's votes into words (W2). A vote is never
- * prepared and kept: it is computed from the durable image when it leaves.
- */
+/** The acceptor, in every node: it promises (P1, P2), and takes the leader's log for its own (A2, A4). What it then says of it is in `vouch.ts`. */
 import { maxSlot, minSlot, type NodeId, type Slot, slot } from "../../base/ids.ts";
+import { mark } from "../../base/marks.ts";
 import { BALLOT_ZERO, type Ballot, compareBallots, sameBallot } from "./ballot.ts";
 import { continues, type Entry } from "./entry.ts";
-import type {
-  AcceptedMessage,
-  AcceptMessage,
-  DecideMessage,
-  LogState,
-  PrepareMessage,
-  PromiseMessage,
-  RejectReason,
-  SyncMessage,
-} from "./messages.ts";
-import { advanceDecided, becomeFollower, restartPatience } from "./roles.ts";
+import type { AcceptMessage, DecideMessage, PrepareMessage, RejectReason, SyncMessage } from "./messages.ts";
+import { advanceDecided, becomeFollower, isHappyLeader, restartPatience } from "./roles.ts";
 import type { Follower, Replica } from "./state.ts";
 
 /** P1. */
@@ -24,7 +13,10 @@ export function onPrepare(replica: Replica, from: NodeId, m: PrepareMessage): vo
   if (order < 0) return reject(replica, from, m.ballot, "ballot");
   if (order === 0) return promiseAgain(replica, from, m);
   const why = stickiness(replica, from);
-  if (why !== undefined) return reject(replica, from, m.ballot, why);
+  if (why !== undefined) {
+    mark(why === "happy" ? "sticky-reject" : "grace-reject");
+    return reject(replica, from, m.ballot, why);
+  }
   setPromised(replica, from, m);
 }
 
@@ -33,6 +25,7 @@ function promiseAgain(replica: Replica, from: NodeId, m: PrepareMessage): void {
   const { role } = replica;
   if (role.type !== "follower" || m.ballot.node !== from) return replica.drop(from, "prepare", "wrong-role");
   if (role.synced && sameBallot(replica.accepted, m.ballot)) return replica.drop(from, "prepare", "duplicate");
+  mark("promise-re-same-ballot");
   role.owed = { type: "promise", prepare: m };
 }
 
@@ -46,18 +39,12 @@ function stickiness(replica: Replica, from: NodeId): "happy" | "grace" | undefin
   return inGrace ? "grace" : undefined;
 }
 
-/** Q0, E3. By the clock too: a process that slept would otherwise refuse its successor out of a happiness that has long passed. */
-export function isHappyLeader(replica: Replica): boolean {
-  const { role, options } = replica;
-  if (role.type !== "leader") return false;
-  const patienceTicks = options.heartbeatSlack * options.heartbeatTicks;
-  const ticks = replica.now - role.lastQuorumTick;
-  return ticks <= patienceTicks && replica.nowMs - role.lastQuorumMs <= 2 * patienceTicks * options.tickMs;
-}
-
 /** P2. Whoever is asked promises, whatever it believes to be in its own configuration: the asker counts by its own. */
 function setPromised(replica: Replica, from: NodeId, m: PrepareMessage): void {
-  const hintDecided = replica.role.type === "follower" ? replica.role.hintDecided : slot(0);
+  const { role } = replica;
+  if (role.type === "leader") mark("deposed-by-prepare");
+  else if (role.type === "candidate") mark("candidate-yields");
+  const hintDecided = role.type === "follower" ? role.hintDecided : slot(0);
   const follower = becomeFollower(replica, "prepare");
   replica.promised = m.ballot;
   replica.dirty = true;
@@ -78,7 +65,8 @@ export function onSync(replica: Replica, from: NodeId, m: SyncMessage): void {
   if (follower === undefined) return;
   const { log } = replica;
   if (m.base > log.last || !log.agrees(m.base, m.baseOrigin)) {
-    if (m.base <= replica.decidedThrough) return reject(replica, from, m.ballot, "stale"); // it contradicts facts: it is deposed
+    if (m.base <= replica.decidedThrough) return rejectStaleSync(replica, from, m);
+    mark("sync-base-mismatch");
     follower.owed = { type: "sync-request", fromDecided: true };
     follower.syncRequestAt = replica.now;
     return replica.drop(from, "sync", "base-mismatch");
@@ -92,9 +80,11 @@ export function onSync(replica: Replica, from: NodeId, m: SyncMessage): void {
   if (sameReign) {
     // Never truncates: a message of this reign that was overtaken would cut off what has been acknowledged since.
     if (conflict) return contradiction(replica, from, m.ballot, differs);
+    if (end > log.last) mark("sync-same-ballot-extend");
   } else {
     const cutFrom = differs?.slot ?? slot(maxSlot(end, replica.decidedThrough) + 1);
-    if (cutFrom <= replica.decidedThrough) return reject(replica, from, m.ballot, "stale");
+    if (cutFrom <= replica.decidedThrough) return rejectStaleSync(replica, from, m);
+    if (cutFrom <= log.last) mark("sync-truncates");
     replica.truncateFrom(cutFrom);
     replica.accepted = m.ballot;
     replica.dirty = true;
@@ -107,6 +97,12 @@ export function onSync(replica: Replica, from: NodeId, m: SyncMessage): void {
   advanceDecided(replica, minSlot(m.decidedThrough, follower.match));
 }
 
+/** It contradicts facts: a later reign decided them. */
+function rejectStaleSync(replica: Replica, from: NodeId, m: SyncMessage): void {
+  mark("sync-reject-stale");
+  reject(replica, from, m.ballot, "stale");
+}
+
 /** A4. Appends what the leader sends; says nothing yet: only a completed write may vouch for it. */
 export function onAccept(replica: Replica, from: NodeId, m: AcceptMessage): void {
   const follower = reignOf(replica, from, m);
@@ -117,16 +113,21 @@ export function onAccept(replica: Replica, from: NodeId, m: AcceptMessage): void
     askForSync(follower);
     return replica.drop(from, "accept", "stale");
   }
-  if (m.base > follower.match) return replica.send(from, { type: "nack", ballot: m.ballot, match: follower.match, reason: "gap" });
-  if (replica.overfull) {
-    return replica.send(from, { type: "nack", ballot: m.ballot, match: follower.match, reason: "busy" });
+  const refusal = m.base > follower.match ? "gap" : replica.overfull ? "busy" : undefined;
+  if (refusal !== undefined) {
+    mark(refusal === "gap" ? "accept-gap-nack" : "busy-nack");
+    return replica.send(from, { type: "nack", ballot: m.ballot, match: follower.match, reason: refusal });
   }
   const chain = log.chainAt(m.base);
   if (chain !== undefined && chain !== m.baseChain)
     return replica.fence(`the log through slot ${m.base} is not the leader's, though its origins are`);
   if (!fits(replica, m)) return replica.drop(from, "accept", "malformed");
   const differs = firstDifference(replica, m.entries);
-  if (differs !== undefined && differs.slot <= log.last) return contradiction(replica, from, m.ballot, differs);
+  if (differs !== undefined && differs.slot <= log.last) {
+    if (differs.slot <= replica.decidedThrough) mark("accept-vs-facts");
+    return contradiction(replica, from, m.ballot, differs);
+  }
+  if (m.base < log.last && m.entries.length > 0) mark("accept-dup-prefix");
   const before = log.last;
   if (!appendMissing(replica, m.entries)) return;
   follower.match = maxSlot(follower.match, slot(m.base + m.entries.length));
@@ -207,86 +208,4 @@ export function appendMissing(replica: Replica, entries: readonly Entry[]): bool
 
 export function reject(replica: Replica, to: NodeId, re: Ballot, reason: RejectReason): void {
   replica.send(to, { type: "reject", re, reason, promised: replica.promised, decidedThrough: replica.decidedThrough });
-}
-
-/**
- * W2. Called at the end of every step: says whatever the durable image now vouches for. A promise and a request for Sync speak of the whole log, so they wait until
- * nothing is in flight; an acknowledgement speaks of one reign's entries, and does not.
- */
-export function vouch(replica: Replica): void {
-  const { role } = replica;
-  if (role.type !== "follower" || replica.probation !== undefined) return;
-  acknowledge(replica, role);
-  if (role.owed === undefined || !replica.settled) return;
-  const { durable } = replica.images;
-  if (role.owed.type === "promise") {
-    const { prepare } = role.owed;
-    role.owed = undefined;
-    if (!sameBallot(durable.promised, prepare.ballot)) return;
-    replica.send(prepare.ballot.node, promiseFor(replica, prepare));
-    return;
-  }
-  if (role.leader === undefined || replica.now < role.syncRequestAt) return;
-  const { fromDecided } = role.owed;
-  role.owed = undefined;
-  role.syncRequestAt = replica.now + replica.options.heartbeatTicks;
-  const state = logState(replica);
-  // `accepted` zero makes the leader begin at what is decided.
-  const anchored = fromDecided ? { ...state, accepted: BALLOT_ZERO, last: state.decidedThrough, lastOrigin: state.decidedOrigin } : state;
-  replica.send(role.leader.node, { type: "sync-request", ballot: role.leader, ...anchored });
-}
-
-function acknowledge(replica: Replica, follower: Follower): void {
-  const vote = durableVote(replica);
-  if (vote === undefined || (vote.through <= follower.ackedThrough && !follower.ackDue)) return;
-  follower.ackDue = false;
-  follower.ackedThrough = vote.through;
-  replica.send(vote.ballot.node, { type: "accepted", ...vote });
-}
-
-/** How far this disk holds the log of the leader that this node follows; undefined if it cannot say. */
-export function durableVote(replica: Replica): Pick<AcceptedMessage, "ballot" | "through" | "cut"> | undefined {
-  const { role, images } = replica;
-  const { durable } = images;
-  if (role.type !== "follower" || !role.synced || replica.probation !== undefined || !sameBallot(durable.accepted, replica.promised))
-    return undefined;
-  return { ballot: durable.accepted, through: minSlot(role.match, durable.last), cut: durable.cut };
-}
-
-/** The durable log of this node; only while nothing is in flight is it also the one in memory. */
-export function logState(replica: Replica): LogState {
-  const { durable } = replica.images;
-  return {
-    accepted: durable.accepted,
-    last: durable.last,
-    lastOrigin: durable.lastOrigin,
-    decidedThrough: durable.decidedThrough,
-    decidedOrigin: replica.log.originAt(durable.decidedThrough),
-    cut: durable.cut,
-  };
-}
-
-/** P3. Carries what the candidate lacks if that is little, so that the usual change of leader needs no fetch. */
-function promiseFor(replica: Replica, prepare: PrepareMessage): PromiseMessage {
-  const state = logState(replica);
-  const { durable } = replica.images;
-  return {
-    type: "promise",
-    ballot: prepare.ballot,
-    ...state,
-    compactedThrough: durable.compactedThrough,
-    configuration: durable.configuration,
-    tail: inlineTail(replica, prepare, state),
-  };
-}
-
-function inlineTail(replica: Replica, prepare: PrepareMessage, state: LogState): PromiseMessage["tail"] {
-  const { log, options } = replica;
-  const order = compareBallots(state.accepted, prepare.accepted);
-  if (order < 0 || (order === 0 && state.last <= prepare.last)) return undefined;
-  const sameLog = order === 0 && log.agrees(prepare.last, prepare.lastOrigin);
-  const after = sameLog ? prepare.last : prepare.decidedThrough;
-  if (after >= state.last || after + 1 < log.cachedFrom) return undefined;
-  if (log.bytesBetween(after, state.last) > options.promiseInlineBytes) return undefined;
-  return { after, entries: log.slice(after, state.last, Number.MAX_SAFE_INTEGER) };
 }

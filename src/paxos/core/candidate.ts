@@ -2,7 +2,8 @@
  * The candidate: its own promise first (W2), then everyone's (P4, P5), then the log of the best promiser (P6). Once phase 1 is complete it leads.
  */
 import { minSlot, type NodeId, slot } from "../../base/ids.ts";
-import { appendMissing, logState } from "./acceptor.ts";
+import { mark } from "../../base/marks.ts";
+import { appendMissing } from "./acceptor.ts";
 import { type Ballot, compareBallots, sameBallot } from "./ballot.ts";
 import { ingestFacts } from "./catchup.ts";
 import { isVoter, quorumOf, votersOf } from "./configuration.ts";
@@ -12,6 +13,7 @@ import { becomeLeader } from "./leader.ts";
 import type { FetchReplyMessage, PromiseMessage, RejectMessage } from "./messages.ts";
 import { advanceDecided, becomeFollower, coolDown } from "./roles.ts";
 import type { Candidate, PromiseInfo, Recovery, Replica } from "./state.ts";
+import { logState } from "./vouch.ts";
 
 /** E4, Q3. Whether it should is decided elsewhere (`election.ts`); safety does not depend on that. */
 export function startCampaign(replica: Replica, reason: "campaign" | "rebid"): void {
@@ -34,6 +36,9 @@ export function startCampaign(replica: Replica, reason: "campaign" | "rebid"): v
     recovery: undefined,
   };
   election.happy = false;
+  if (reason === "rebid") mark("rebid");
+  else if (replica.voters.length === 1) mark("single-voter-election");
+  else if (election.hint !== undefined) mark("hint-campaign");
   replica.events.push({ type: "role", role: "candidate", ballot, reason });
 }
 
@@ -104,7 +109,8 @@ function evaluate(replica: Replica, role: Candidate): void {
   }
   if (best === undefined || facts === undefined) return;
   // What was chosen below this ballot is in the best log (INV-6). A fact that is not was decided by a later reign, and a promiser has pulled it since it promised.
-  if (best.last < facts.decidedThrough) return endCampaign(replica, "deposed");
+  if (best.last < facts.decidedThrough) return giveWay(replica);
+  if (replica.log.last < facts.decidedThrough) mark("adopt-with-gap");
   role.recovery = { source, info: best, facts, agreedThrough: replica.log.last, staged: [], pull: undefined };
   if (source === replica.node) return adopt(replica, role, role.recovery);
   role.phase = "recovering";
@@ -145,17 +151,24 @@ export function onRecoveryFetched(replica: Replica, role: Candidate, from: NodeI
     return replica.drop(from, "fetch-reply", "unknown-request");
   }
   recovery.pull = undefined;
-  role.deadline = replica.now + replica.options.campaignTicks; // it makes progress
-  if (m.problem === "facts-first") return fetchMore(replica, recovery, "facts");
+  if (m.entries.length > 0) role.deadline = replica.now + replica.options.campaignTicks; // it makes progress
+  if (m.problem === "facts-first") {
+    mark("adopt-facts-first");
+    return fetchMore(replica, recovery, "facts");
+  }
   if (m.problem === "mismatch") {
     if (pull.after <= m.decidedThrough && pull.after <= replica.decidedThrough)
       return replica.fence(`slot ${pull.after} is decided here, and another entry stands there at node ${from}`);
     // Undecided at the source, and a fact here: a later reign decided it.
     if (pull.after <= replica.decidedThrough) return endCampaign(replica, "deposed");
+    mark("adopt-tail-mismatch");
     return fetchTail(replica, recovery, "decided");
   }
   // It promised with more: facts of a later reign have cut its tail since, and there is nothing to wait for.
-  if (pull.kind === "tail" && m.entries.length === 0 && pull.after < recovery.info.last) return endCampaign(replica, "deposed");
+  if (pull.kind === "tail" && m.entries.length === 0 && pull.after < recovery.info.last) {
+    mark("adopt-source-cut-short");
+    return endCampaign(replica, "deposed");
+  }
   if (pull.kind === "tail") return takeTail(replica, role, recovery, pull.after, m.entries);
   if (m.entries.some((entry) => compareBallots(entry.origin, role.ballot) >= 0)) return endCampaign(replica, "deposed");
   if (!ingestFacts(replica, m.entries)) return;
@@ -185,12 +198,19 @@ function takeTail(replica: Replica, role: Candidate, recovery: Recovery, after: 
   fetchMore(replica, recovery, "tail");
 }
 
+/** What a promiser knows to be decided is not in the best log: a later reign decided it, and this ballot comes too late. */
+function giveWay(replica: Replica): void {
+  mark("adopt-facts-from-above");
+  endCampaign(replica, "deposed");
+}
+
 /** P6. The source's log becomes this one, and this ballot its owner, in one batch: the step that makes a candidate the leader. */
 function adopt(replica: Replica, role: Candidate, { source, info, facts, agreedThrough, staged }: Recovery): void {
   const known = staged.find(({ slot: at }) => at === facts.decidedThrough);
   const holds = known === undefined ? replica.log.agrees(facts.decidedThrough, facts.decidedOrigin) : sameBallot(known.origin, facts.decidedOrigin);
-  if (!holds) return endCampaign(replica, "deposed");
+  if (!holds) return giveWay(replica);
   if (source !== replica.node) {
+    if (staged.length > 0) mark("adopt-foreign-suffix");
     const differs = staged.find((entry) => !replica.log.agrees(entry.slot, entry.origin));
     replica.truncateFrom(differs?.slot ?? slot(Math.max(agreedThrough, staged.at(-1)?.slot ?? 0) + 1));
     if (!appendMissing(replica, staged)) return;
@@ -220,6 +240,8 @@ export function superviseCampaign(replica: Replica, role: Candidate): void {
 }
 
 export function endCampaign(replica: Replica, reason: RoleReason): void {
+  if (reason === "campaign-refused") mark("candidate-refused");
+  else if (reason === "campaign-timeout") mark("candidate-timeout");
   becomeFollower(replica, reason);
   coolDown(replica);
 }

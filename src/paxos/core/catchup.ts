@@ -3,6 +3,7 @@
  * node that the leader cannot reach still learns.
  */
 import { maxSlot, minSlot, type NodeId, slot } from "../../base/ids.ts";
+import { mark } from "../../base/marks.ts";
 import { appendMissing, askForSync } from "./acceptor.ts";
 import { sameBallot } from "./ballot.ts";
 import type { Entry } from "./entry.ts";
@@ -81,6 +82,7 @@ export function onFetch(replica: Replica, from: NodeId, m: FetchRequestMessage):
     if (m.after >= end) return answer(replica, from, m, []);
     if (!log.agrees(m.after, m.afterOrigin)) return answer(replica, from, m, [], "mismatch");
     if (m.after + 1 < log.cachedFrom) {
+      mark("serve-from-disk");
       replica.serve.push({ to: from, id: m.id, after: m.after, through: end, maxBytes, decidedThrough: end });
       return;
     }
@@ -111,6 +113,7 @@ export function onFactsFetched(replica: Replica, follower: Follower, from: NodeI
       replica.fence(`slot ${pull.after} is decided here, and another entry stands there at node ${from}`);
     return;
   }
+  if (m.entries.length > 0 && !follower.synced) mark("facts-while-unsynced");
   if (!ingestFacts(replica, m.entries)) return;
   if (m.entries.length > 0 && replica.decidedThrough < m.decidedThrough) fetchFacts(replica, from);
   else if (follower.leader !== undefined && (!follower.synced || follower.match < replica.decidedThrough)) askForSync(follower);
@@ -129,6 +132,7 @@ export function ingestFacts(replica: Replica, entries: readonly Entry[]): boolea
     if (entry.slot <= end) continue;
     if (entry.slot !== end + 1) return true; // a hole: noise, and nothing after it can be used
     if (entry.slot <= log.last && !log.agrees(entry.slot, entry.origin)) {
+      mark("facts-truncate");
       replica.truncateFrom(entry.slot);
       replica.cut += 1;
     }

@@ -23,6 +23,8 @@ export type Input =
   | { readonly type: "applied"; readonly through: Slot }
   /** An established session with this process of a peer was closed without a word, and the process does not come back (rule E6). */
   | { readonly type: "connection-lost"; readonly peer: NodeId; readonly boot: number }
+  /** Campaign now, whatever patience says: by hand, or in a test. Not without a vote, and not in probation (rule I4). Safety never depends on when. */
+  | { readonly type: "campaign" }
   /** The transport's buffer towards a peer is full, or no longer. */
   | { readonly type: "send-blocked"; readonly peer: NodeId; readonly blocked: boolean };
 
@@ -99,7 +101,6 @@ export type DropReason =
   | "duplicate"
   | "stale"
   | "base-mismatch"
-  | "busy"
   | "recovering"
   | "malformed";
 

@@ -3,7 +3,7 @@
  * if it is unhappy, reaches a quorum, and nobody it reaches is happy; so a working leader is left alone, and no ballot is spent on a campaign that cannot win.
  */
 import type { NodeId } from "../../base/ids.ts";
-import { isHappyLeader } from "./acceptor.ts";
+import { mark } from "../../base/marks.ts";
 import { compareBallots, sameBallot } from "./ballot.ts";
 import { startCampaign, superviseCampaign } from "./candidate.ts";
 import { pullFacts } from "./catchup.ts";
@@ -11,13 +11,22 @@ import { isVoter } from "./configuration.ts";
 import { isConnected, openRound } from "./heartbeat.ts";
 import { expireReads } from "./reads.ts";
 import { retransmit } from "./replication.ts";
-import { becomeFollower, coolDown, restartPatience } from "./roles.ts";
+import { becomeFollower, coolDown, isHappyLeader, restartPatience } from "./roles.ts";
 import type { Follower, Leader, Replica } from "./state.ts";
 
 export function onTick(replica: Replica): void {
   replica.now += 1;
-  if (replica.probation !== undefined && replica.now >= replica.probation.until) replica.probation = undefined;
+  if (replica.probation !== undefined && replica.now >= replica.probation.until) {
+    mark("probation-timeout");
+    replica.probation = undefined;
+  }
   if (replica.now >= replica.election.nextRoundAt) closeRound(replica);
+}
+
+/** Asked to, by whoever drives this core. */
+export function onCampaign(replica: Replica): void {
+  if (!isVoter(replica.configuration, replica.node, replica.storageId) || replica.probation !== undefined) return;
+  startCampaign(replica, replica.role.type === "leader" ? "rebid" : "campaign");
 }
 
 /** E1. Judges by the answers so far, then asks again. */
@@ -110,28 +119,30 @@ function superviseReign(replica: Replica, role: Leader): void {
   const { options, now, election } = replica;
   const connected = replica.others.filter((id) => isConnected(replica, id));
   const voters = connected.filter((id) => replica.voters.includes(id));
-  const promisedBelow = voters.filter((id) => compareBallots(election.answers.get(id)?.promised ?? role.ballot, role.ballot) <= 0).length;
+  const hasPromisedAbove = (id: NodeId): boolean => compareBallots(election.answers.get(id)?.promised ?? role.ballot, role.ballot) > 0;
+  const following = voters.filter((id) => !hasPromisedAbove(id)).length;
   const self = replica.voters.includes(replica.node) ? 1 : 0;
-  const hasQuorum = promisedBelow + self >= replica.quorum;
+  const hasQuorum = following + self >= replica.quorum;
   if (hasQuorum) {
     role.lastQuorumTick = now;
     role.lastQuorumMs = replica.nowMs;
   }
-  const promisedAbove = replica.voters.filter((id) => compareBallots(election.answers.get(id)?.promised ?? role.ballot, role.ballot) > 0).length;
-  if (now - role.lastQuorumTick > options.checkQuorumTicks || replica.voters.length - promisedAbove < replica.quorum)
-    return giveUp(replica, "check-quorum");
+  const lost = replica.voters.filter(hasPromisedAbove).length;
+  if (now - role.lastQuorumTick > options.checkQuorumTicks || replica.voters.length - lost < replica.quorum) return giveUp(replica, "check-quorum");
   if (diskIsSlow(replica, options.diskStallTicks)) return giveUp(replica, "stalled-disk");
   if (isStuck(replica, role)) return giveUp(replica, "no-progress");
   election.happy = isHappyLeader(replica);
 
-  const someoneStuck = connected.some((id) => compareBallots(election.answers.get(id)?.promised ?? role.ballot, role.ballot) > 0);
-  role.stuckSince = someoneStuck ? (role.stuckSince ?? now) : undefined;
+  role.stuckSince = connected.some(hasPromisedAbove) ? (role.stuckSince ?? now) : undefined;
   if (role.stuckSince !== undefined && now - role.stuckSince >= options.rebidTicks && hasQuorum) return startCampaign(replica, "rebid");
   retransmit(replica, role);
 }
 
+const GIVEN_UP = { "check-quorum": "check-quorum-stepdown", "stalled-disk": "disk-stall-abdicate", "no-progress": "no-progress-abdicate" } as const;
+
 /** Steps down, and lets others try first. */
-function giveUp(replica: Replica, reason: "check-quorum" | "stalled-disk" | "no-progress"): void {
+function giveUp(replica: Replica, reason: keyof typeof GIVEN_UP): void {
+  mark(GIVEN_UP[reason]);
   becomeFollower(replica, reason);
   if (reason !== "check-quorum") coolDown(replica);
 }

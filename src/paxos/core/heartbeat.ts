@@ -1,9 +1,10 @@
 /** Heartbeats: rounds of question and answer (E1, E2). An answered round proves that both directions of a link work, and nothing else does. */
 import type { NodeId } from "../../base/ids.ts";
-import { durableVote, learnDecided } from "./acceptor.ts";
+import { learnDecided } from "./acceptor.ts";
 import { compareBallots, sameBallot } from "./ballot.ts";
 import type { HeartbeatMessage, HeartbeatReplyMessage } from "./messages.ts";
 import type { Replica } from "./state.ts";
+import { durableVote } from "./vouch.ts";
 
 /** Opens a round: answers to it will prove that a link worked after this moment. */
 export function openRound(replica: Replica): void {

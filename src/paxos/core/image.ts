@@ -63,6 +63,11 @@ export class ImageQueue {
     return this.#durable;
   }
 
+  /** Handed out, and not acknowledged: oldest first. */
+  get pending(): readonly { readonly image: Image; readonly keeps: Slot }[] {
+    return this.#inFlight;
+  }
+
   /** Whether memory is ahead of the disk. */
   get inFlight(): boolean {
     return this.#inFlight.length > 0;

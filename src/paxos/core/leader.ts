@@ -4,6 +4,7 @@
  */
 import { type NodeId, type Slot, slot } from "../../base/ids.ts";
 import { InvariantViolation } from "../../base/invariant.ts";
+import { mark, marksCounted } from "../../base/marks.ts";
 import { type Ballot, epochOf, sameBallot } from "./ballot.ts";
 import type { Input } from "./effects.ts";
 import { createEntry, type Entry, type EntryKind } from "./entry.ts";
@@ -91,6 +92,7 @@ export function onPropose(replica: Replica, { id, payload, epoch }: Extract<Inpu
     log.last - replica.decidedThrough >= options.maxUncommittedEntries ||
     replica.openProposals >= options.maxProposals ||
     replica.decidedThrough - replica.appliedThrough >= options.maxUnappliedEntries;
+  if (full) mark("overload-drop");
   if (full || payload.length > options.maxEntryBytes) {
     replica.proposalResults.push({ id, type: "not-applied", reason: full ? "overloaded" : "too-large", leader: replica.node });
     return;
@@ -111,6 +113,7 @@ export function tryDecide(replica: Replica, role: Leader): void {
   if (role.pendingConfig !== undefined && through > role.pendingConfig)
     throw new InvariantViolation("nothing follows an undecided configuration (M3)", { through });
   role.lastDecidedTick = replica.now;
+  if (marksCounted()) markDecision(replica, role, through);
   advanceDecided(replica, through);
   if (role.pendingConfig !== undefined && through >= role.pendingConfig) {
     role.pendingConfig = undefined;
@@ -118,12 +121,19 @@ export function tryDecide(replica: Replica, role: Leader): void {
   }
 }
 
+/** Whose disk it was that was waited for. */
+function markDecision(replica: Replica, role: Leader, through: Slot): void {
+  const own = ownMatch(replica, role);
+  if (own < through) return mark("quorum-without-leader-disk");
+  const ahead = replica.voters.filter((id) => (role.peers.get(id)?.match ?? 0) > own);
+  if (own === through && ahead.length >= replica.quorum - 1 && ahead.length > 0) mark("self-ack-last-to-arrive");
+}
+
 function quorumMatch(replica: Replica, role: Leader): Slot {
-  const { durable } = replica.images;
   const matches: Slot[] = [];
   for (const id of replica.voters) {
     if (id === replica.node) {
-      matches.push(sameBallot(durable.accepted, role.ballot) ? durable.last : slot(0));
+      matches.push(ownMatch(replica, role));
       continue;
     }
     const peer = role.peers.get(id);
@@ -131,6 +141,12 @@ function quorumMatch(replica: Replica, role: Leader): Slot {
   }
   matches.sort((a, b) => b - a);
   return matches[replica.quorum - 1] ?? slot(0);
+}
+
+/** What the own disk has of this reign. */
+function ownMatch(replica: Replica, role: Leader): Slot {
+  const { durable } = replica.images;
+  return sameBallot(durable.accepted, role.ballot) ? durable.last : slot(0);
 }
 
 /** A5. Also from a heartbeat's reply, which makes up for one that was lost. */

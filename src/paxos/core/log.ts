@@ -9,9 +9,10 @@ import type { OriginRun, Recovered } from "./effects.ts";
 import type { Entry } from "./entry.ts";
 
 export class EntryLog {
-  readonly #compactedThrough: Slot;
-  readonly #compactedOrigin: Ballot;
-  readonly #compactedChain: number;
+  /** The log begins after this slot. */
+  readonly compactedThrough: Slot;
+  readonly compactedOrigin: Ballot;
+  readonly compactedChain: number;
   readonly #runs: OriginRun[];
   /** `#cache[0]` is the entry at `#cachedFrom`; empty only while the log is. */
   #cache: Entry[];
@@ -20,9 +21,9 @@ export class EntryLog {
   #last: Slot;
 
   constructor({ image, runs, tail }: Recovered) {
-    this.#compactedThrough = image.compactedThrough;
-    this.#compactedOrigin = image.compactedOrigin;
-    this.#compactedChain = image.compactedChain;
+    this.compactedThrough = image.compactedThrough;
+    this.compactedOrigin = image.compactedOrigin;
+    this.compactedChain = image.compactedChain;
     this.#runs = [...runs];
     this.#cache = [...tail];
     this.#cachedFrom = tail[0]?.slot ?? slot(image.last + 1);
@@ -46,18 +47,6 @@ export class EntryLog {
     return chain;
   }
 
-  get compactedThrough(): Slot {
-    return this.#compactedThrough;
-  }
-
-  get compactedOrigin(): Ballot {
-    return this.#compactedOrigin;
-  }
-
-  get compactedChain(): number {
-    return this.#compactedChain;
-  }
-
   get runs(): readonly OriginRun[] {
     return this.#runs;
   }
@@ -78,8 +67,8 @@ export class EntryLog {
   /** Of a slot in the log; zero before the first. */
   originAt(at: Slot): Ballot {
     if (at === 0) return BALLOT_ZERO;
-    if (at === this.#compactedThrough) return this.#compactedOrigin;
-    if (at > this.#last || at < this.#compactedThrough)
+    if (at === this.compactedThrough) return this.compactedOrigin;
+    if (at > this.#last || at < this.compactedThrough)
       throw new InvariantViolation("an origin is asked for a slot of the log", { at, last: this.#last });
     for (let index = this.#runs.length - 1; index >= 0; index--) {
       const run = this.#runs[index];
@@ -90,7 +79,7 @@ export class EntryLog {
 
   /** Whether this log holds the entry of that origin at `at`. What is compacted is decided, and agrees with whatever else is. */
   agrees(at: Slot, origin: Ballot): boolean {
-    return at < this.#compactedThrough || (at <= this.#last && sameBallot(this.originAt(at), origin));
+    return at < this.compactedThrough || (at <= this.#last && sameBallot(this.originAt(at), origin));
   }
 
   /** From memory. */
@@ -101,7 +90,7 @@ export class EntryLog {
   /** Undefined where memory does not reach. */
   chainAt(at: Slot): number | undefined {
     if (at === 0) return 0;
-    return at === this.#compactedThrough ? this.#compactedChain : this.entryAt(at)?.chain;
+    return at === this.compactedThrough ? this.compactedChain : this.entryAt(at)?.chain;
   }
 
   append(entry: Entry): void {
@@ -118,7 +107,7 @@ export class EntryLog {
 
   /** Removes `from` and everything after it. */
   truncateFrom(from: Slot): void {
-    if (from <= this.#compactedThrough || from < this.#cachedFrom) throw new InvariantViolation("only what is in memory is removed", { from });
+    if (from <= this.compactedThrough || from < this.#cachedFrom) throw new InvariantViolation("only what is in memory is removed", { from });
     for (const entry of this.#cache.splice(from - this.#cachedFrom)) this.#cachedBytes -= entry.record.length;
     while ((this.#runs.at(-1)?.from ?? 0) >= from) this.#runs.pop();
     this.#last = slot(from - 1);

@@ -3,6 +3,7 @@
  * open until its heartbeat leaves; whoever joins it is covered by the answers to that heartbeat, and nobody who comes later is.
  */
 import type { NodeId, Slot } from "../../base/ids.ts";
+import { mark } from "../../base/marks.ts";
 import { sameBallot } from "./ballot.ts";
 import type { Input, ReadResult, RequestNumber } from "./effects.ts";
 import type { HeartbeatReplyMessage, ReadReplyMessage, ReadRequestMessage } from "./messages.ts";
@@ -21,6 +22,7 @@ export function onRead(replica: Replica, id: RequestNumber): void {
   const leader = role.type === "follower" ? role.leader : undefined;
   if (leader === undefined) return fail(replica, id, "not-leader");
   if (waitingReads(replica) >= replica.options.maxWaitingReads) return fail(replica, id, "overloaded");
+  mark("read-at-follower");
   const request = replica.nextRequestId();
   replica.forwarded.set(request.count, { id, to: leader.node, askedAt: replica.now });
   replica.send(leader.node, { type: "read-request", id: request });
@@ -68,7 +70,11 @@ export function waitingReads({ role, forwarded }: Replica): number {
  */
 export function openReadBatch(replica: Replica, role: Leader): boolean {
   const { reads } = role;
-  if (reads.open.length === 0 || !isEstablished(replica, role)) return false;
+  if (reads.open.length === 0) return false;
+  if (!isEstablished(replica, role)) {
+    mark("read-waits-reign");
+    return false;
+  }
   reads.seq += 1;
   reads.batches.push({ seq: reads.seq, through: replica.decidedThrough, tickets: reads.open });
   reads.open = [];

@@ -4,13 +4,14 @@
  */
 import { minSlot, type NodeId, type Slot, slot } from "../../base/ids.ts";
 import { InvariantViolation, unreachable } from "../../base/invariant.ts";
+import { mark } from "../../base/marks.ts";
 import type { Prng } from "../../base/prng.ts";
-import { onAccept, onDecide, onPrepare, onSync, vouch } from "./acceptor.ts";
+import { onAccept, onDecide, onPrepare, onSync } from "./acceptor.ts";
 import { type Ballot, compareBallots, maxBallot } from "./ballot.ts";
 import { onOwnPromiseDurable, onPromise, onRecoveryFetched, onReject } from "./candidate.ts";
 import { onCatchupHint, onFactsFetched, onFetch } from "./catchup.ts";
 import type { Effects, Input, OriginRun, Recovered } from "./effects.ts";
-import { onConnectionLost, onTick } from "./election.ts";
+import { onCampaign, onConnectionLost, onTick } from "./election.ts";
 import type { Entry } from "./entry.ts";
 import { diskWentBack, noteAnswer, onHeartbeat, sendHeartbeats } from "./heartbeat.ts";
 import type { Image, PersistBatch } from "./image.ts";
@@ -20,6 +21,7 @@ import type { CoreOptions } from "./options.ts";
 import { onConfirm, onRead, onReadEcho, onReadReply, onReadRequest, openReadBatch, waitingReads } from "./reads.ts";
 import { replicate } from "./replication.ts";
 import { Replica } from "./state.ts";
+import { vouch } from "./vouch.ts";
 
 /** What may be looked at from outside; nothing in here may be changed. */
 export interface ReplicaView {
@@ -101,6 +103,11 @@ export class PaxosReplica {
     return this.#replica.decidedThrough;
   }
 
+  /** All of it, for who compares whole states; nothing in here may be changed. */
+  get state(): Replica {
+    return this.#replica;
+  }
+
   inspect(): ReplicaView {
     const replica = this.#replica;
     const { role, log } = replica;
@@ -154,6 +161,8 @@ function onInput(replica: Replica, input: Input): void {
       return;
     case "connection-lost":
       return onConnectionLost(replica, input.peer, input.boot);
+    case "campaign":
+      return onCampaign(replica);
     case "send-blocked": {
       const peer = replica.role.type === "leader" ? replica.role.peers.get(input.peer) : undefined;
       if (peer !== undefined) peer.blocked = input.blocked;
@@ -169,7 +178,10 @@ function onMessage(replica: Replica, input: MessageInput): void {
   const { from, storageId, boot, message } = input;
   const member = replica.configuration.members.find(({ id }) => id === from);
   const isHeard = member === undefined ? OPEN_TO_STRANGERS.has(message.type) : member.storageId === storageId;
-  if (!isHeard || from === replica.node) return replica.drop(from, message.type, "identity");
+  if (!isHeard || from === replica.node) {
+    mark("identity-drop");
+    return replica.drop(from, message.type, "identity");
+  }
   const known = replica.boots.get(from) ?? 0;
   if (boot < known) return replica.drop(from, message.type, "old-boot");
   if (boot > known && member !== undefined) replica.boots.set(from, boot);
@@ -239,8 +251,10 @@ function dispatch(replica: Replica, { from, storageId, boot, message }: MessageI
 
 /** E1, E2, A5, R3, I3, I4: an answer is evidence of many things at once. */
 function onHeartbeatReply(replica: Replica, from: NodeId, m: HeartbeatReplyMessage): void {
-  if (m.seen !== undefined && diskWentBack(replica, m.seen))
+  if (m.seen !== undefined && diskWentBack(replica, m.seen)) {
+    mark("reversion-fence");
     return replica.fence(`node ${from} heard this disk vouch for more than it holds: it was rolled back`);
+  }
   if (noteAnswer(replica, from, m)) endProbation(replica, from);
   else replica.drop(from, m.type, "old-round");
   const { role } = replica;

@@ -1,11 +1,12 @@
 /** How a leader's entries reach its peers: Sync first (A1), then a window of Accepts (A3), again after a loss (A6). It sends from memory only. */
 import { maxSlot, minSlot, type NodeId, type Slot, slot } from "../../base/ids.ts";
-import { logState } from "./acceptor.ts";
+import { mark } from "../../base/marks.ts";
 import { compareBallots, sameBallot } from "./ballot.ts";
 import type { Entry } from "./entry.ts";
 import type { LogState } from "./messages.ts";
 import { becomeFollower } from "./roles.ts";
 import type { Leader, Peer, Replica } from "./state.ts";
+import { logState } from "./vouch.ts";
 
 export function newPeer(id: NodeId, tick: number): Peer {
   return {
@@ -43,6 +44,7 @@ export function askForPromise(replica: Replica, role: Leader, to: NodeId): void 
 export function syncPeer(replica: Replica, role: Leader, peer: Peer, info: LogState): boolean {
   const { log, options } = replica;
   if (info.decidedThrough > log.last || !log.agrees(info.decidedThrough, info.decidedOrigin)) {
+    mark("deposed-by-info");
     becomeFollower(replica, "deposed");
     return false;
   }
@@ -55,8 +57,7 @@ export function syncPeer(replica: Replica, role: Leader, peer: Peer, info: LogSt
   // What is not decided cannot be pulled as facts: it goes in one Sync, however long. The window bounds it, but for the Start entries of reigns that decided nothing.
   const tooLong = base < replica.decidedThrough && log.bytesBetween(base, needed) > options.maxSyncBytes;
   if (base + 1 < log.cachedFrom || tooLong) {
-    peer.state = "catchup";
-    replica.send(peer.id, { type: "catchup-hint", ballot: role.ballot, decidedThrough: replica.decidedThrough });
+    leaveBehind(replica, role, peer);
     return true;
   }
   const through = maxSlot(needed, log.slice(base, log.last, options.maxAcceptBytes).at(-1)?.slot ?? base);
@@ -105,16 +106,21 @@ function sendEntries(replica: Replica, role: Leader, peer: Peer): void {
     const base = slot(peer.next - 1);
     const baseChain = log.chainAt(base);
     if (peer.next < log.cachedFrom || baseChain === undefined) {
-      peer.state = "catchup";
-      clearInflight(peer);
-      replica.send(peer.id, { type: "catchup-hint", ballot: role.ballot, decidedThrough: replica.decidedThrough });
-      return;
+      return leaveBehind(replica, role, peer);
     }
     const entries = log.slice(base, log.last, options.maxAcceptBytes);
     noteSent(peer, entries, replica.now);
     peer.sentDecided = replica.decidedThrough;
     replica.send(peer.id, { type: "accept", ballot: role.ballot, base, baseChain, entries, decidedThrough: replica.decidedThrough });
   }
+}
+
+/** C1. Memory does not reach back to where the peer is: it pulls facts, from whomever it likes. */
+function leaveBehind(replica: Replica, role: Leader, peer: Peer): void {
+  mark("catchup-hint");
+  peer.state = "catchup";
+  clearInflight(peer);
+  replica.send(peer.id, { type: "catchup-hint", ballot: role.ballot, decidedThrough: replica.decidedThrough });
 }
 
 function noteSent(peer: Peer, entries: readonly Entry[], tick: number): void {

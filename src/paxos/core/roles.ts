@@ -1,10 +1,11 @@
 /** Leaving a role, and what every role does with what is decided. */
 import { type NodeId, type Slot, slot } from "../../base/ids.ts";
 import { InvariantViolation } from "../../base/invariant.ts";
+import { mark } from "../../base/marks.ts";
 import { sameBallot } from "./ballot.ts";
 import { configurationCodec } from "./configuration.ts";
 import type { RoleReason } from "./effects.ts";
-import { failReads } from "./reads.ts";
+import { failReads, waitingReads } from "./reads.ts";
 import { type Follower, newFollower, type Replica } from "./state.ts";
 
 /**
@@ -13,7 +14,10 @@ import { type Follower, newFollower, type Replica } from "./state.ts";
  */
 export function becomeFollower(replica: Replica, reason: RoleReason): Follower {
   const { role } = replica;
-  if (role.type === "leader") failReads(replica, role, "not-leader");
+  if (role.type === "leader") {
+    if (waitingReads(replica) > replica.forwarded.size) mark("read-failed-stepdown");
+    failReads(replica, role, "not-leader");
+  }
   if (role.type !== "follower") replica.events.push({ type: "role", role: "follower", ballot: replica.promised, reason });
   const follower = newFollower();
   replica.role = follower;
@@ -62,12 +66,22 @@ function resolveProposals(replica: Replica, at: Slot): void {
   replica.openProposals -= waiting.length;
   const decided = replica.log.originAt(at);
   for (const { id, origin } of waiting) {
+    if (!sameBallot(origin, decided)) mark("outcome-dropped-by-origin");
     replica.proposalResults.push(
       sameBallot(origin, decided)
         ? { id, type: "decided", slot: at, origin }
         : { id, type: "not-applied", reason: "superseded", leader: knownLeader(replica) },
     );
   }
+}
+
+/** Q0, E3. By the clock too: a process that slept would otherwise refuse its successor out of a happiness that has long passed. */
+export function isHappyLeader(replica: Replica): boolean {
+  const { role, options } = replica;
+  if (role.type !== "leader") return false;
+  const patienceTicks = options.heartbeatSlack * options.heartbeatTicks;
+  const ticks = replica.now - role.lastQuorumTick;
+  return ticks <= patienceTicks && replica.nowMs - role.lastQuorumMs <= 2 * patienceTicks * options.tickMs;
 }
 
 /** Whom a caller might ask instead. */

@@ -1,5 +1,6 @@
 /** Whose word counts as a node's: one process at a time, the one that started last (rule I2). */
 import type { NodeId } from "../../base/ids.ts";
+import { mark } from "../../base/marks.ts";
 
 /** What the other side of a session says of itself. */
 export interface SessionClaim {
@@ -34,7 +35,10 @@ export class Sessions {
       return "accepted";
     }
     if (boot < known.boot) return "older-boot";
-    if (nonce !== known.nonce) known.disputed = true;
+    if (nonce !== known.nonce) {
+      mark("duplicate-process");
+      known.disputed = true;
+    }
     return known.disputed ? "duplicate-process" : "accepted";
   }
 

@@ -178,6 +178,19 @@ export interface Election {
   hint: { readonly until: number; readonly fromRound: number; readonly fireAt: number } | undefined;
 }
 
+/** A configuration, and what is asked of it at every step. */
+interface Electorate {
+  readonly configuration: Configuration;
+  readonly voters: readonly NodeId[];
+  readonly others: readonly NodeId[];
+  readonly quorum: number;
+}
+
+function electorateOf(configuration: Configuration, self: NodeId): Electorate {
+  const others = configuration.members.map(({ id }) => id).filter((id) => id !== self);
+  return { configuration, voters: votersOf(configuration), others, quorum: quorumOf(configuration) };
+}
+
 export class Replica {
   readonly node: NodeId;
   readonly storageId: string;
@@ -196,10 +209,7 @@ export class Replica {
   accepted: Ballot;
   cut: number;
   #decidedThrough: Slot;
-  #configuration: Configuration;
-  #voters: readonly NodeId[];
-  #others: readonly NodeId[];
-  #quorum: number;
+  #electorate: Electorate;
 
   role: Follower | Candidate | Leader = newFollower();
   readonly election: Election;
@@ -215,7 +225,8 @@ export class Replica {
   openProposals = 0;
   /** Reads that were sent on to a leader, by `RequestId.count`. */
   readonly forwarded = new Map<number, { readonly id: RequestNumber; readonly to: NodeId; readonly askedAt: number }>();
-  #requests = 0;
+  /** That were ever made: numbers the next. */
+  requests = 0;
   appliedThrough: Slot;
   /** The last slot that was handed out to be applied. */
   handedOut: Slot;
@@ -246,13 +257,10 @@ export class Replica {
     this.accepted = image.accepted;
     this.cut = image.cut;
     this.#decidedThrough = image.decidedThrough;
-    this.#configuration = image.configuration;
-    this.#voters = votersOf(image.configuration);
-    this.#others = image.configuration.members.map(({ id }) => id).filter((id) => id !== this.node);
-    this.#quorum = quorumOf(image.configuration);
+    this.#electorate = electorateOf(image.configuration, this.node);
     this.appliedThrough = image.compactedThrough;
     this.handedOut = image.compactedThrough;
-    this.probation = this.#voters.length > 1 ? { until: options.probationTicks, heard: new Set() } : undefined;
+    this.probation = this.voters.length > 1 ? { until: options.probationTicks, heard: new Set() } : undefined;
     // Rounds begin at a tick of each node's own: nodes that were started together would otherwise campaign together.
     this.election = newElection({
       maxRound: image.promised.round,
@@ -266,21 +274,21 @@ export class Replica {
   }
 
   get configuration(): Configuration {
-    return this.#configuration;
+    return this.#electorate.configuration;
   }
 
   /** Of the configuration, in order. */
   get voters(): readonly NodeId[] {
-    return this.#voters;
+    return this.#electorate.voters;
   }
 
   /** All members but this node, in order. */
   get others(): readonly NodeId[] {
-    return this.#others;
+    return this.#electorate.others;
   }
 
   get quorum(): number {
-    return this.#quorum;
+    return this.#electorate.quorum;
   }
 
   /** Whether the disk has everything that memory has, but for what is decided. */
@@ -304,11 +312,7 @@ export class Replica {
   setDecided(through: Slot, configuration: Configuration | undefined): void {
     this.#decidedThrough = through;
     this.decidedUnsavedSince ??= this.now;
-    if (configuration === undefined) return;
-    this.#configuration = configuration;
-    this.#voters = votersOf(configuration);
-    this.#others = configuration.members.map(({ id }) => id).filter((id) => id !== this.node);
-    this.#quorum = quorumOf(configuration);
+    if (configuration !== undefined) this.#electorate = electorateOf(configuration, this.node);
   }
 
   append(entry: Entry): void {
@@ -344,7 +348,7 @@ export class Replica {
       lastOrigin: log.lastOrigin,
       lastChain: log.lastChain,
       decidedThrough: this.#decidedThrough,
-      configuration: this.#configuration,
+      configuration: this.configuration,
       cut: this.cut,
       compactedThrough: log.compactedThrough,
       compactedOrigin: log.compactedOrigin,
@@ -357,8 +361,8 @@ export class Replica {
   }
 
   nextRequestId(): RequestId {
-    this.#requests += 1;
-    return { boot: this.boot, count: this.#requests };
+    this.requests += 1;
+    return { boot: this.boot, count: this.requests };
   }
 
   drop(from: NodeId, message: PaxosMessage["type"], reason: DropReason): void {

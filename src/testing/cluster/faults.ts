@@ -152,8 +152,8 @@ export class Faults {
 
   #victim(): number {
     const { leader, nodes } = this.#cluster;
-    const any = this.#prng.below(nodes.length);
-    return leader !== undefined && this.#prng.chance(this.#settings.atLeader) ? leader.index : any;
+    const anyNode = this.#prng.below(nodes.length);
+    return leader !== undefined && this.#prng.chance(this.#settings.atLeader) ? leader.index : anyNode;
   }
 
   /** Where most nodes are down nothing happens, so that is rare. */

@@ -19,8 +19,10 @@ export {
   type UnknownLease,
 } from "./checkers.ts";
 export type { Trace, TraceLine } from "./cluster/cluster.ts";
+export type { Fault, ScheduledFault } from "./cluster/faults.ts";
 export { type ClusterObserver, type ObservedDisk, type ObservedProcess, Violation } from "./cluster/observed.ts";
 export { type ClusterSettings, drawSettings, PROFILES, type Profile } from "./cluster/settings.ts";
+export { type ShrinkOptions, type Shrunk, shrinkFailure } from "./cluster/shrink.ts";
 export { type ClusterReport, SimulationFailure, type SimulationOptions, simulateCluster } from "./cluster/simulation.ts";
 export { type DriverUnderTest, driverConformance } from "./driver-conformance.ts";
 export { DiskCrashed, FaultyDisk, type FaultyDiskOptions, type Operation, type PowerCut, systemError } from "./faulty-disk.ts";

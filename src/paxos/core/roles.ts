@@ -2,7 +2,7 @@
 import { type NodeId, type Slot, slot } from "../../base/ids.ts";
 import { InvariantViolation } from "../../base/invariant.ts";
 import { mark } from "../../base/marks.ts";
-import { sameBallot } from "./ballot.ts";
+import { compareBallots, sameBallot } from "./ballot.ts";
 import { configurationCodec } from "./configuration.ts";
 import type { RoleReason } from "./effects.ts";
 import { failReads, waitingReads } from "./reads.ts";
@@ -84,9 +84,11 @@ export function isHappyLeader(replica: Replica): boolean {
   return ticks <= patienceTicks && replica.nowMs - role.lastQuorumMs <= 2 * patienceTicks * options.tickMs;
 }
 
-/** Whom a caller might ask instead. */
-export function knownLeader(replica: Replica): NodeId | undefined {
-  const { role } = replica;
-  if (role.type === "leader") return replica.node;
-  return role.type === "follower" ? role.leader?.node : undefined;
+/** Whom a caller might ask instead: the leader of the highest ballot that this node or any other has told of, for it may be cut off from the one it should follow. */
+export function knownLeader({ node, role, election }: Replica): NodeId | undefined {
+  if (role.type === "leader") return node;
+  let best = role.type === "follower" ? role.leader : undefined;
+  for (const { leader } of election.answers.values())
+    if (leader !== undefined && (best === undefined || compareBallots(leader, best) > 0)) best = leader;
+  return best?.node === node ? undefined : best?.node;
 }

@@ -6,13 +6,14 @@ import type { NodeId } from "../../base/ids.ts";
 import { createPrng, type Prng } from "../../base/prng.ts";
 import type { Leadership } from "../../log.ts";
 import type { FactsToServe } from "../../paxos/core/effects.ts";
-import { genesisOf } from "../../paxos/core/genesis.ts";
+import { type Genesis, genesisOf } from "../../paxos/core/genesis.ts";
 import { messageCodec } from "../../paxos/core/message-codec.ts";
 import type { PaxosMessage } from "../../paxos/core/messages.ts";
 import { type CoreOptions, resolveCoreOptions } from "../../paxos/core/options.ts";
 import type { Actions, Answered, Settled, TurnInput } from "../../paxos/turn.ts";
 import { SimulatedDisk } from "./disk.ts";
 import { EventQueue } from "./event-queue.ts";
+import type { Fault } from "./faults.ts";
 import { Network } from "./network.ts";
 import type { ClusterObserver } from "./observed.ts";
 import { SimulatedProcess } from "./process.ts";
@@ -29,7 +30,8 @@ export type ClusterEvent =
   | { readonly type: "input"; readonly process: SimulatedProcess; readonly input: TurnInput }
   | { readonly type: "client"; readonly client: number }
   | { readonly type: "patience"; readonly client: number; readonly round: number }
-  | { readonly type: "fault" }
+  /** Undefined for one that is still to be thought of. */
+  | { readonly type: "fault"; readonly fault: Fault | undefined }
   | { readonly type: "repair"; readonly repair: number };
 
 /** Everything but the host's side of it. */
@@ -80,10 +82,11 @@ export class Cluster {
   readonly #observers: readonly ClusterObserver[];
   readonly #trace: Trace | undefined;
   readonly #codes = new Map<string, number>();
+  readonly #genesis: Genesis;
   #host: ClusterHost | undefined;
   #now = 0;
-  /** A second process on a copy of a node's disk, under the same name and count. */
-  duplicate: SimulatedProcess | undefined;
+  /** A process under a node's name, on another disk than that node's. Nobody but its peers looks at what it does. */
+  impostor: SimulatedProcess | undefined;
   /** The last that said that it leads. */
   leader: SimulatedProcess | undefined;
 
@@ -100,6 +103,7 @@ export class Cluster {
       return { id, storageId: storageIdOf(index), role: "voter" as const, address: `node-${id}`, prio };
     });
     const genesis = genesisOf(members);
+    this.#genesis = genesis;
     this.nodes = members.map(({ id, storageId }, index) => ({
       id,
       index,
@@ -144,8 +148,8 @@ export class Cluster {
     const node = this.node(index);
     if (node.process !== undefined) return;
     // A process that has heard nobody yet might take the copy for the original, and no protocol stands that.
-    this.endDuplicate();
-    const process = this.#newProcess(node, node.disk, this.#observers, false);
+    this.endImpostor();
+    const process = this.#newProcess(node, node.disk, this.#observers, "started");
     node.process = process;
     this.note(index, "start", { boot: process.boot });
     for (const observer of this.#observers) observer.started(process);
@@ -158,19 +162,25 @@ export class Cluster {
     if (process !== undefined) this.#stop(process, false);
   }
 
-  startDuplicate(index: number): void {
-    const node = this.node(index);
-    this.duplicate = this.#newProcess(node, node.disk.copy(), [], true);
-    this.note(index, "a second process with the same name starts");
-    this.#begin(this.duplicate);
+  /** As somebody has it who formats a disk for this cluster once more. */
+  emptyDisk(): SimulatedDisk {
+    return new SimulatedDisk("f".repeat(32), this.#genesis, this.settings.disk, split(this.#prng));
+  }
+
+  /** @param how `copied`: with the boot count of the process whose disk was copied, as if it had been started together with that. */
+  startImpostor(index: number, disk: SimulatedDisk, how: "started" | "copied"): void {
+    const process = this.#newProcess(this.node(index), disk, [], how);
+    this.impostor = process;
+    this.note(index, "an impostor starts", { disk: disk.storageId, boot: process.boot });
+    this.#begin(process);
   }
 
   /** What it said and nobody has heard is lost with it. */
-  endDuplicate(): void {
-    if (this.duplicate === undefined) return;
-    this.note(this.duplicate.index, "the second process ends");
-    this.duplicate.alive = false;
-    this.duplicate = undefined;
+  endImpostor(): void {
+    if (this.impostor === undefined) return;
+    this.note(this.impostor.index, "the impostor ends");
+    this.impostor.alive = false;
+    this.impostor = undefined;
   }
 
   resume(process: SimulatedProcess): void {
@@ -235,7 +245,7 @@ export class Cluster {
   }
 
   #deliver(to: number, from: SimulatedProcess, message: PaxosMessage): void {
-    if (from.duplicate && !from.alive) return;
+    if (from.impostor && !from.alive) return;
     const process = this.#listener(to);
     if (process === undefined) return;
     this.count(message.type, to);
@@ -249,15 +259,17 @@ export class Cluster {
 
   /** Who answers at the address of a node. */
   #listener(index: number): SimulatedProcess | undefined {
-    const { duplicate } = this;
-    return duplicate?.index === index && this.#prng.chance(0.5) ? duplicate : this.processAt(index);
+    const { impostor } = this;
+    const process = this.processAt(index);
+    return impostor?.index === index && (process === undefined || this.#prng.chance(0.5)) ? impostor : process;
   }
 
-  #newProcess(node: SimulatedNode, disk: SimulatedDisk, observers: readonly ClusterObserver[], duplicate: boolean): SimulatedProcess {
+  #newProcess(node: SimulatedNode, disk: SimulatedDisk, observers: readonly ClusterObserver[], how: "started" | "copied"): SimulatedProcess {
     const { id, index, tickUs } = node;
     const nonce = this.#prng.below(2 ** 32);
+    const impostor = disk !== node.disk;
     this.counts.starts += 1;
-    return new SimulatedProcess({ node: id, index, disk, nonce, options: this.options, random: split(this.#prng), tickUs, observers, duplicate });
+    return new SimulatedProcess({ node: id, index, disk, nonce, options: this.options, random: split(this.#prng), tickUs, observers, how, impostor });
   }
 
   #begin(process: SimulatedProcess): void {
@@ -284,10 +296,10 @@ export class Cluster {
   /** @returns false if there is nobody left to tell. */
   #endWrite(process: SimulatedProcess): boolean {
     const { disk } = process;
-    if (disk.failing && !process.duplicate) this.#host?.writeFailed(this.node(process.index));
+    if (disk.failing && !process.impostor) this.#host?.writeFailed(this.node(process.index));
     const before = disk.image;
     const ok = disk.end();
-    if (disk.image !== before && !process.duplicate) for (const observer of this.#observers) observer.written(process);
+    if (disk.image !== before && !process.impostor) for (const observer of this.#observers) observer.written(process);
     process.put(ok ? { type: "written" } : { type: "write-failed", reason: "injected" });
     return process.alive;
   }
@@ -295,7 +307,7 @@ export class Cluster {
   #run(process: SimulatedProcess): void {
     const actions = process.turn.run(this.#now / 1000);
     this.counts.turns += 1;
-    if (!process.duplicate) for (const observer of this.#observers) observer.turned(process, actions);
+    if (!process.impostor) for (const observer of this.#observers) observer.turned(process, actions);
     if (this.#trace !== undefined) this.#traceActions(process, actions);
     for (const { to, message } of actions.sends) this.#send(process, to, message);
     if (actions.write !== undefined) this.at(process.disk.begin(actions.write, this.#now), { type: "written", process });
@@ -304,9 +316,9 @@ export class Cluster {
       this.at(this.#now + process.disk.readDelay(), { type: "load", process, after: from - 1, through });
     }
     for (const facts of actions.serve) this.at(this.#now + process.disk.readDelay(), { type: "serve", process, facts });
-    if (!process.duplicate) this.#tellHost(process, actions);
+    if (!process.impostor) this.#tellHost(process, actions);
     if (actions.fence !== undefined) {
-      if (process === this.duplicate) return this.endDuplicate();
+      if (process === this.impostor) return this.endImpostor();
       return this.#stop(process, true);
     }
     if (process.turn.hasWork && !process.turnIsDue) {

@@ -68,6 +68,11 @@ export class SimulatedDisk implements ObservedDisk {
     return copied;
   }
 
+  /** Counts on from there, as a disk does that was started often enough: one whose count is behind is not even listened to (rule I2). */
+  countBootsFrom(boot: number): void {
+    this.#boot = Math.max(this.#boot, boot);
+  }
+
   /** Begins a write. @returns when it ends. */
   begin(batch: PersistBatch, now: number): number {
     if (this.#writing !== undefined)

@@ -1,38 +1,42 @@
 /**
  * What goes wrong, and when it is put right again. Only what the protocol promises to stand is in here: no disk forgets what it has acknowledged, and a copy of a
- * disk speaks only where its original is known.
+ * disk speaks only where its original is known. A fault is data: whoever knows all of them can bring them about again, or leave some out.
  */
-import type { Prng } from "../../base/prng.ts";
-import type { Cluster, SimulatedNode } from "./cluster.ts";
-import { drawBetween } from "./network.ts";
+import { createPrng, type Prng } from "../../base/prng.ts";
+import type { Cluster } from "./cluster.ts";
+import { Nemesis } from "./nemesis.ts";
+import { drawBetween, type Link } from "./network.ts";
 import type { SimulatedProcess } from "./process.ts";
-import type { FaultKind, FaultSettings } from "./settings.ts";
-import { type Reach, reachOf } from "./topology.ts";
+import type { FaultKind } from "./settings.ts";
 
-const FULL: Reach = () => true;
-const FLAPS = 6;
-/** A duplicate outlives its detection only for a while, or nothing else happens. */
-const DUPLICATE_LASTS = 0.3;
+/** With everything about it decided. Nodes have their numbers, from 1 up; `forUs` is virtual time until it is put right. */
+export type Fault =
+  | { readonly type: "crash" | "pause" | "diskStall" | "duplicate"; readonly node: number; readonly forUs: number }
+  /** The next write fails, though it may be on the disk. */
+  | { readonly type: "writeError"; readonly node: number }
+  /** These links are cut, and no others. `flaps`: so often they come and go meanwhile. */
+  | { readonly type: "topology"; readonly name: string; readonly cut: readonly Link[]; readonly forUs: number; readonly flaps?: number }
+  /** `node` is told that the process of `about` has ended, and it has not. */
+  | { readonly type: "falseHint"; readonly node: number; readonly about: number }
+  /** The buffers of `node` towards these peers are full. */
+  | { readonly type: "sendBlocked"; readonly node: number; readonly peers: readonly number[]; readonly forUs: number };
+
+export interface ScheduledFault {
+  readonly atUs: number;
+  readonly fault: Fault;
+}
 
 export class Faults {
-  readonly counts: Record<FaultKind, number> = {
-    crash: 0,
-    pause: 0,
-    topology: 0,
-    flapping: 0,
-    diskStall: 0,
-    writeError: 0,
-    falseHint: 0,
-    sendBlocked: 0,
-    duplicate: 0,
-  };
+  /** Those that struck, in order. */
+  readonly struck: ScheduledFault[] = [];
   readonly #cluster: Cluster;
-  readonly #settings: FaultSettings;
-  readonly #prng: Prng;
+  readonly #nemesis: Nemesis;
+  /** How long it takes until a node is started again that stopped by itself. Apart from what the nemesis draws: with a script that draws nothing. */
+  readonly #restarts: Prng;
   readonly #repairs: (() => void)[] = [];
   /** Nodes that were put right for good: whatever still happens to them is repaired. */
   readonly #mended = new Set<number>();
-  readonly #blocked: { readonly process: SimulatedProcess; readonly peer: SimulatedNode }[] = [];
+  readonly #blocked: { readonly process: SimulatedProcess; readonly peer: number }[] = [];
   /** The process whose copy was running: its peers may no longer believe it. */
   #disputed: SimulatedProcess | undefined;
   /** Of shapes of the network: a repair of an older one comes too late. */
@@ -41,16 +45,19 @@ export class Faults {
 
   constructor(cluster: Cluster, prng: Prng) {
     this.#cluster = cluster;
-    this.#settings = cluster.settings.faults;
-    this.#prng = prng;
+    this.#restarts = createPrng(prng.below(2 ** 32));
+    this.#nemesis = new Nemesis(cluster, prng);
   }
 
-  get total(): number {
-    return Object.values(this.counts).reduce((sum, count) => sum + count, 0);
+  /** How often each kind struck. */
+  get counts(): Readonly<Record<FaultKind, number>> {
+    return this.#nemesis.counts;
   }
 
   start(): void {
-    this.#next();
+    const { script } = this.#cluster.settings.faults;
+    if (script === undefined) this.#next();
+    else for (const { atUs, fault } of script) this.#cluster.at(atUs, { type: "fault", fault });
   }
 
   /** From here on nothing breaks any more, and nothing repairs itself. */
@@ -58,10 +65,14 @@ export class Faults {
     this.#frozen = true;
   }
 
-  onFault(): void {
+  /** @param fault whatever the nemesis thinks of, if undefined. */
+  onFault(fault: Fault | undefined): void {
     if (this.#frozen) return;
-    const kind = this.#drawKind();
-    if (kind !== undefined && this.#strike(kind)) this.counts[kind] += 1;
+    if (fault !== undefined) return this.#strike(fault);
+    for (const { atUs, fault } of this.#nemesis.draw()) {
+      if (atUs === this.#cluster.now) this.#strike(fault);
+      else this.#cluster.at(atUs, { type: "fault", fault });
+    }
     this.#next();
   }
 
@@ -73,13 +84,13 @@ export class Faults {
   onFenced(process: SimulatedProcess): void {
     const { index } = process;
     if (this.#mended.has(index)) this.#cluster.start(index);
-    else this.#later(this.#duration(), () => this.#cluster.start(index));
+    else this.#later(drawBetween(this.#restarts, this.#cluster.settings.faults.lastsUs), () => this.#cluster.start(index));
   }
 
   /** Puts everything right at these nodes, and between them. */
   mend(nodes: readonly number[]): void {
     const cluster = this.#cluster;
-    cluster.endDuplicate();
+    cluster.endImpostor();
     cluster.network.heal(nodes);
     for (const index of nodes) {
       this.#mended.add(index);
@@ -92,14 +103,12 @@ export class Faults {
       const running = cluster.processAt(index);
       if (running !== undefined) cluster.resume(running);
     }
-    for (const { process, peer } of this.#blocked) {
-      if (nodes.includes(process.index) && nodes.includes(peer.index)) this.#block(process, peer, false);
-    }
+    for (const { process, peer } of this.#blocked) if (nodes.includes(process.index) && nodes.includes(peer)) this.#block(process, peer, false);
   }
 
   #next(): void {
-    const { everyUs } = this.#settings;
-    if (everyUs !== undefined) this.#cluster.at(this.#cluster.now + drawBetween(this.#prng, everyUs), { type: "fault" });
+    const at = this.#nemesis.nextAt();
+    if (at !== undefined) this.#cluster.at(at, { type: "fault", fault: undefined });
   }
 
   #later(delay: number, repair: () => void): void {
@@ -107,148 +116,96 @@ export class Faults {
     this.#cluster.at(this.#cluster.now + delay, { type: "repair", repair: this.#repairs.length - 1 });
   }
 
-  #duration(): number {
-    return drawBetween(this.#prng, this.#settings.lastsUs);
-  }
-
-  #drawKind(): FaultKind | undefined {
-    const weights = Object.entries(this.#settings.weights) as [FaultKind, number][];
-    let left = this.#prng.next() * weights.reduce((sum, [, weight]) => sum + weight, 0);
-    for (const [kind, weight] of weights) {
-      left -= weight;
-      if (left < 0) return kind;
-    }
-    return undefined;
+  #strike(fault: Fault): void {
+    this.struck.push({ atUs: this.#cluster.now, fault }); // before: it may be what ends the run
+    if (!this.#carryOut(fault)) this.struck.pop();
   }
 
   /** @returns whether it could be done. */
-  #strike(kind: FaultKind): boolean {
-    const index = this.#victim();
-    const process = this.#cluster.processAt(index);
-    switch (kind) {
+  #carryOut(fault: Fault): boolean {
+    const cluster = this.#cluster;
+    if (fault.type === "topology") return this.#reshape(fault);
+    const index = fault.node - 1;
+    const process = cluster.processAt(index);
+    switch (fault.type) {
       case "crash":
-        return process !== undefined && !this.#isEnough() && this.#crash(index);
+        if (process === undefined) return false;
+        cluster.crash(index);
+        this.#later(fault.forUs, () => cluster.start(index));
+        return true;
       case "pause":
-        return process !== undefined && !process.paused && !this.#isEnough() && this.#pause(process);
-      case "topology":
-        return this.#cluster.nodes.length > 1 && this.#cutLinks(index);
-      case "flapping":
-        return this.#cluster.nodes.length > 1 && this.#flap(index);
+        if (process === undefined || process.paused) return false;
+        cluster.note(index, "pause");
+        process.paused = true;
+        this.#later(fault.forUs, () => cluster.resume(process));
+        return true;
       case "diskStall":
-        this.#cluster.note(index, "disk stalls");
-        this.#cluster.node(index).disk.stalledUntil = this.#cluster.now + this.#duration();
+        cluster.note(index, "disk stalls");
+        cluster.node(index).disk.stalledUntil = cluster.now + fault.forUs;
         return true;
       case "writeError":
-        this.#cluster.node(index).disk.failing = true;
+        cluster.node(index).disk.failing = true;
         return true;
       case "falseHint":
-        return this.#lie(index);
+        return this.#lie(process, cluster.processAt(fault.about - 1));
       case "sendBlocked":
-        return this.#blockSome(index);
+        if (process === undefined) return false;
+        for (const peer of fault.peers) this.#blockFor(process, peer - 1, fault.forUs);
+        return true;
       case "duplicate":
-        return process !== undefined && this.#duplicate(process);
+        return process !== undefined && this.#duplicate(process, fault.forUs);
     }
   }
 
-  #victim(): number {
-    const { leader, nodes } = this.#cluster;
-    const anyNode = this.#prng.below(nodes.length);
-    return leader !== undefined && this.#prng.chance(this.#settings.atLeader) ? leader.index : anyNode;
-  }
-
-  /** Where most nodes are down nothing happens, so that is rare. */
-  #isEnough(): boolean {
-    const { nodes } = this.#cluster;
-    const down = nodes.filter(({ process }) => process === undefined || process.paused).length;
-    return down >= Math.floor((nodes.length - 1) / 2) && this.#prng.chance(nodes.length < 3 ? 0.4 : 0.8);
-  }
-
-  #crash(index: number): boolean {
-    this.#cluster.crash(index);
-    this.#later(this.#duration(), () => this.#cluster.start(index));
-    return true;
-  }
-
-  #pause(process: SimulatedProcess): boolean {
-    this.#cluster.note(process.index, "pause");
-    process.paused = true;
-    this.#later(this.#duration(), () => this.#cluster.resume(process));
-    return true;
-  }
-
-  #cutLinks(special: number): boolean {
-    const topology = this.#prng.pick(this.#settings.topologies);
-    this.#reshape(reachOf(topology, this.#order(special), this.#prng), topology);
+  #reshape({ name, cut, forUs, flaps = 0 }: Extract<Fault, { type: "topology" }>): boolean {
+    const cluster = this.#cluster;
+    this.#shape += 1;
     const shape = this.#shape;
-    this.#later(this.#duration(), () => {
-      if (this.#shape === shape) this.#reshape(FULL, "full");
+    const links = cut.map(([from, to]): Link => [from - 1, to - 1]);
+    cluster.note(undefined, "topology", { name, cut });
+    cluster.network.shape(links);
+    for (let flap = 1; flap <= flaps; flap++) {
+      this.#later(Math.ceil((flap * forUs) / (flaps + 1)), () => {
+        if (this.#shape === shape) cluster.network.shape(flap % 2 === 0 ? links : []);
+      });
+    }
+    this.#later(forUs, () => {
+      if (this.#shape !== shape) return;
+      cluster.note(undefined, "topology", { name: "full", cut: [] });
+      cluster.network.shape([]);
     });
     return true;
   }
 
-  #flap(special: number): boolean {
-    const torn = reachOf(this.#prng.pick(this.#settings.topologies), this.#order(special), this.#prng);
-    const step = 1 + Math.floor(this.#duration() / FLAPS);
-    this.#reshape(torn, "flapping");
-    const shape = this.#shape;
-    for (let flap = 1; flap <= FLAPS; flap++) {
-      this.#later(flap * step, () => {
-        if (this.#shape !== shape) return;
-        this.#cluster.network.shape(flap % 2 === 0 && flap < FLAPS ? torn : FULL);
-      });
-    }
-    return true;
-  }
-
-  #reshape(reach: Reach, name: string): void {
-    this.#shape += 1;
-    this.#cluster.note(undefined, "topology", name);
-    this.#cluster.network.shape(reach);
-  }
-
-  /** All nodes, `first` before the others, which are shuffled. */
-  #order(first: number): number[] {
-    const others = this.#cluster.nodes.map(({ index }) => index).filter((index) => index !== first);
-    const order = [first];
-    while (others.length > 0) order.push(...others.splice(this.#prng.below(others.length), 1));
-    return order;
-  }
-
   /** Somebody is told that a process has ended, and it has not. */
-  #lie(index: number): boolean {
-    const about = this.#cluster.processAt(index);
-    const to = this.#cluster.processAt(this.#prng.below(this.#cluster.nodes.length));
+  #lie(to: SimulatedProcess | undefined, about: SimulatedProcess | undefined): boolean {
     if (about === undefined || to === undefined || to === about || !to.believes(about)) return false;
     const input = { type: "connection-lost", peer: about.node, boot: about.boot } as const;
     this.#cluster.at(this.#cluster.now, { type: "input", process: to, input });
     return true;
   }
 
-  #blockSome(index: number): boolean {
-    const process = this.#cluster.processAt(index);
-    const peer = this.#cluster.node(this.#prng.below(this.#cluster.nodes.length));
-    if (process === undefined || peer.index === index) return false;
+  #blockFor(process: SimulatedProcess, peer: number, forUs: number): void {
     this.#blocked.push({ process, peer });
     this.#block(process, peer, true);
-    this.#later(this.#duration(), () => this.#block(process, peer, false));
-    return true;
+    this.#later(forUs, () => this.#block(process, peer, false));
   }
 
-  #block(process: SimulatedProcess, peer: SimulatedNode, blocked: boolean): void {
+  #block(process: SimulatedProcess, peer: number, blocked: boolean): void {
     if (!process.alive) return;
-    this.#cluster.at(this.#cluster.now, { type: "input", process, input: { type: "send-blocked", peer: peer.id, blocked } });
+    this.#cluster.at(this.#cluster.now, { type: "input", process, input: { type: "send-blocked", peer: this.#cluster.node(peer).id, blocked } });
   }
 
   /** One at a time, and only where every node is up and knows the original: who meets the copy first would take it for that. */
-  #duplicate(process: SimulatedProcess): boolean {
+  #duplicate(process: SimulatedProcess, forUs: number): boolean {
     const { nodes } = this.#cluster;
-    if (this.#cluster.duplicate !== undefined || nodes.length < 3) return false;
+    if (this.#cluster.impostor !== undefined || nodes.length < 3) return false;
     const known = nodes.every((node) => node.process !== undefined && (node.process === process || node.process.believes(process)));
     if (!known) return false;
     this.#disputed = process;
-    this.#cluster.startDuplicate(process.index);
-    this.#later(1 + Math.floor(this.#duration() * DUPLICATE_LASTS), () => {
-      this.#cluster.endDuplicate();
+    this.#cluster.startImpostor(process.index, this.#cluster.node(process.index).disk.copy(), "copied");
+    this.#later(forUs, () => {
+      this.#cluster.endImpostor();
       if (!process.alive) return;
       this.#cluster.crash(process.index);
       this.#cluster.start(process.index);

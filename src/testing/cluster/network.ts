@@ -3,7 +3,6 @@
  * virtual time.
  */
 import type { Prng } from "../../base/prng.ts";
-import type { Reach } from "./topology.ts";
 
 export interface NetworkSettings {
   readonly latencyUs: readonly [least: number, most: number];
@@ -22,7 +21,10 @@ export interface NetworkSettings {
   readonly bytesPerMs: number;
 }
 
-interface Link {
+/** From one node to another. */
+export type Link = readonly [from: number, to: number];
+
+interface Wire {
   cut: boolean;
   /** Neither loses nor doubles nor delays beyond what is usual. */
   clean: boolean;
@@ -41,7 +43,7 @@ export class Network {
   readonly #size: number;
   readonly #settings: NetworkSettings;
   readonly #prng: Prng;
-  readonly #links: Link[];
+  readonly #links: Wire[];
   sent = 0;
   lost = 0;
   doubled = 0;
@@ -73,11 +75,10 @@ export class Network {
     return [at, at + this.#latency(link) * (1 + this.#prng.below(20))];
   }
 
-  /** Sets who can hear whom. What is under way still arrives. */
-  shape(reach: Reach): void {
-    for (let from = 0; from < this.#size; from++) {
-      for (let to = 0; to < this.#size; to++) this.#link(from, to).cut = from !== to && !reach(from, to);
-    }
+  /** Cuts these links, and opens all others. What is under way still arrives. */
+  shape(cut: readonly Link[]): void {
+    for (const link of this.#links) link.cut = false;
+    for (const [from, to] of cut) this.#link(from, to).cut = true;
   }
 
   /** Nothing goes wrong any more between these nodes. */
@@ -96,20 +97,20 @@ export class Network {
     return !this.#link(a, b).cut && !this.#link(b, a).cut;
   }
 
-  #leave(now: number, link: Link, bytes: number): number {
+  #leave(now: number, link: Wire, bytes: number): number {
     const { bytesPerMs } = this.#settings;
     if (bytesPerMs === 0) return now;
     link.sentAt = Math.max(now, link.sentAt) + Math.ceil((bytes * 1000) / bytesPerMs);
     return link.sentAt;
   }
 
-  #latency(link: Link): number {
+  #latency(link: Wire): number {
     const { latencyUs, tail, tailUs } = this.#settings;
     const usual = drawBetween(this.#prng, latencyUs);
     return link.clean || tail === 0 || !this.#prng.chance(tail) ? usual : usual + this.#prng.below(tailUs);
   }
 
-  #link(from: number, to: number): Link {
+  #link(from: number, to: number): Wire {
     const link = this.#links[from * this.#size + to];
     if (link === undefined) throw new RangeError(`there is no link from ${from} to ${to}`);
     return link;

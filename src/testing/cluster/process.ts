@@ -22,8 +22,10 @@ export interface ProcessStart {
   readonly tickUs: number;
   /** Of applied entries. */
   readonly observers: readonly ClusterObserver[];
-  /** Runs on a copy of another process's disk. */
-  readonly duplicate: boolean;
+  /** `copied`: on a copy of another process's disk, and as that was when it was copied: started, and counted. */
+  readonly how: "started" | "copied";
+  /** Not on its node's disk. */
+  readonly impostor: boolean;
 }
 
 /** Ticks that a process makes up for, at most, when it was paused. */
@@ -39,7 +41,7 @@ export class SimulatedProcess implements ObservedProcess {
   readonly turn: Turn;
   readonly machine: ListMachine;
   readonly tickUs: number;
-  readonly duplicate: boolean;
+  readonly impostor: boolean;
   readonly #sessions = new Sessions();
   #backlog: TurnInput[] = [];
   #missedTicks = 0;
@@ -50,9 +52,8 @@ export class SimulatedProcess implements ObservedProcess {
   leads: Epoch | undefined;
 
   constructor(start: ProcessStart) {
-    const { node, index, disk, nonce, options, random, tickUs, observers, duplicate } = start;
-    // A copy is as its original was when it was copied: started, and counted.
-    const recovered = disk.recover(node, duplicate ? "copied" : "started");
+    const { node, index, disk, nonce, options, random, tickUs, observers, how, impostor } = start;
+    const recovered = disk.recover(node, how);
     this.node = node;
     this.index = index;
     this.storageId = disk.storageId;
@@ -60,7 +61,7 @@ export class SimulatedProcess implements ObservedProcess {
     this.nonce = nonce;
     this.disk = disk;
     this.tickUs = tickUs;
-    this.duplicate = duplicate;
+    this.impostor = impostor;
     this.machine = new ListMachine((at, payload) => {
       for (const observer of observers) observer.applied(this, at, payload);
     });
@@ -94,7 +95,7 @@ export class SimulatedProcess implements ObservedProcess {
 
   /** Whether it takes this process for the one that its node is. */
   believes(other: SimulatedProcess): boolean {
-    return this.#sessions.accepted(other.node)?.nonce === other.nonce;
+    return this.#sessions.accepted(other)?.nonce === other.nonce;
   }
 }
 

@@ -2,7 +2,7 @@
 import type { NodeId, Slot } from "../../base/ids.ts";
 import { BALLOT_ZERO, type Ballot, ballotText, compareBallots, sameBallot } from "../../paxos/core/ballot.ts";
 import type { Image } from "../../paxos/core/image.ts";
-import type { HeartbeatReplyMessage, LogState } from "../../paxos/core/messages.ts";
+import type { DiskClaims, HeartbeatReplyMessage, LogState } from "../../paxos/core/messages.ts";
 import { type ObservedDisk, type ObservedProcess, Violation } from "./observed.ts";
 import { ancestorAt, entryText, type LogNode } from "./safety-log.ts";
 import type { ChosenLog, Reign } from "./safety-votes.ts";
@@ -37,6 +37,13 @@ export function assertRises({ node, storageId, image: before }: DiskHistory, aft
   if (after.decidedThrough > after.last) fail("what is decided is in the log", { decidedThrough: after.decidedThrough, last: after.last });
   if (accepted === 0 && (after.cut < before.cut || (after.cut === before.cut && after.last < before.last)))
     fail("(accepted, cut, last) never goes down", { before: [before.cut, before.last], after: [after.cut, after.last] });
+}
+
+/** Whether a disk vouched for more than it holds now (rule I3). */
+export function wentBack(disk: Image, { promised, accepted, cut, last }: DiskClaims): boolean {
+  const order = compareBallots(accepted, disk.accepted);
+  const isMore = cut > disk.cut || (cut === disk.cut && last > disk.last);
+  return compareBallots(promised, disk.promised) > 0 || order > 0 || (order === 0 && isMore);
 }
 
 /** Gate of a prepare, a sync and an accept. */

@@ -6,10 +6,11 @@ import { createPrng, type Prng } from "../../base/prng.ts";
 import { RECORD_OVERHEAD } from "../../paxos/core/entry.ts";
 import type { CoreOptions } from "../../paxos/core/options.ts";
 import type { DiskSettings } from "./disk.ts";
+import type { ScheduledFault } from "./faults.ts";
 import type { NetworkSettings } from "./network.ts";
 import { TOPOLOGIES, type Topology } from "./topology.ts";
 
-export const PROFILES = ["default", "slow-disk", "partitions", "crash-storm", "calm"] as const;
+export const PROFILES = ["default", "slow-disk", "partitions", "crash-storm", "aimed", "calm"] as const;
 export type Profile = (typeof PROFILES)[number];
 
 export interface WorkloadSettings {
@@ -47,6 +48,8 @@ export interface FaultSettings {
     readonly falseHint: number;
     readonly sendBlocked: number;
     readonly duplicate: number;
+    /** Several faults that are aimed together at one rule. */
+    readonly attack: number;
   };
   /** How long a fault lasts. */
   readonly lastsUs: readonly [least: number, most: number];
@@ -55,6 +58,8 @@ export interface FaultSettings {
   readonly topologies: readonly [Topology, ...Topology[]];
   /** Chance that a peer is told of the end of a process (rule E6). */
   readonly told: number;
+  /** These and no others, instead of what would be drawn. */
+  readonly script?: readonly ScheduledFault[] | undefined;
 }
 
 export interface ClusterSettings {
@@ -62,7 +67,7 @@ export interface ClusterSettings {
   /** Of each node, as it goes into its ballots. */
   readonly prios: readonly number[];
   readonly core: Partial<CoreOptions>;
-  /** The chaos ends with this many events. */
+  /** The chaos ends with this many events, but not before all faults of a script have struck. */
   readonly chaosEvents: number;
   /** Of each node: how long its ticks are. */
   readonly ticksUs: readonly number[];
@@ -74,8 +79,11 @@ export interface ClusterSettings {
   readonly disk: DiskSettings;
   readonly workload: WorkloadSettings;
   readonly faults: FaultSettings;
+  /** When all is over a node comes back on an empty disk, or on its own as it was before. */
+  readonly lostDisk: "none" | "wiped" | "rolled-back";
 }
 
+const SIZES: Readonly<Partial<Record<Profile, readonly [number, ...number[]]>>> = { aimed: [5], calm: [3, 5] };
 const TICK_MS = 10;
 const TICK_US = TICK_MS * 1000;
 const ANY_SIZE = 2 ** 20;
@@ -84,13 +92,13 @@ const ANY_SIZE = 2 ** 20;
 export function drawSettings(seed: number, profile: Profile): ClusterSettings {
   const prng = createPrng(seed);
   const calm = profile === "calm";
-  const nodes = calm ? prng.pick([3, 5]) : prng.pick([3, 3, 3, 3, 3, 3, 3, 5, 5, 5, 5, 1, 2, 4, 7]);
+  const nodes = prng.pick(SIZES[profile] ?? [3, 3, 3, 3, 3, 3, 3, 5, 5, 5, 5, 1, 2, 4, 7]);
   const heartbeatTicks = prng.pick([2, 3, 3, 4, 5]);
   const skewed = !calm && prng.chance(0.3);
   const ticksUs = Array.from({ length: nodes }, () => (skewed ? Math.floor(TICK_US * 2 ** (2 * prng.next() - 1)) : TICK_US));
   /** The shortest time between two heartbeats of a node. */
   const beatUs = heartbeatTicks * Math.min(...ticksUs);
-  const core = drawCore(prng, heartbeatTicks);
+  const core = drawCore(prng, profile, heartbeatTicks);
   const electionUs = (core.electionTicks ?? 0) * TICK_US;
   return {
     nodes,
@@ -104,6 +112,7 @@ export function drawSettings(seed: number, profile: Profile): ClusterSettings {
     disk: drawDisk(prng, profile, beatUs),
     workload: drawWorkload(prng, nodes, beatUs, electionUs),
     faults: drawFaults(prng, profile, electionUs),
+    lostDisk: nodes < 3 || calm ? "none" : prng.pick(["none", "none", "none", "wiped", "rolled-back"]),
   };
 }
 
@@ -112,7 +121,8 @@ function drawPrios(prng: Prng, nodes: number): number[] {
   return Array.from({ length: nodes }, () => (differ ? prng.below(4) : 0));
 }
 
-function drawCore(prng: Prng, heartbeatTicks: number): Partial<CoreOptions> {
+function drawCore(prng: Prng, profile: Profile, heartbeatTicks: number): Partial<CoreOptions> {
+  const aimed = profile === "aimed";
   const heartbeatSlack = prng.pick([1, 2, 2, 3]);
   const electionTicks = Math.ceil(heartbeatTicks * (heartbeatSlack + 1) * (1.1 + prng.next())) + 1;
   const around = (factor: number): number => Math.max(1, Math.ceil(electionTicks * factor * (0.7 + 0.6 * prng.next())));
@@ -125,8 +135,9 @@ function drawCore(prng: Prng, heartbeatTicks: number): Partial<CoreOptions> {
     heartbeatSlack,
     electionTicks,
     checkQuorumTicks: Math.max(heartbeatTicks * heartbeatSlack, around(1)),
-    campaignTicks: Math.max(4 * heartbeatTicks, around(1)),
-    graceTicks: Math.max(4 * heartbeatTicks, around(1)),
+    // An attack needs a candidate that waits for long, and voters that do not.
+    campaignTicks: Math.max(4 * heartbeatTicks, around(aimed ? prng.pick([1, 4]) : 1)),
+    graceTicks: aimed ? prng.pick([1, heartbeatTicks]) : Math.max(4 * heartbeatTicks, around(1)),
     rebidTicks: heartbeatTicks * (1 + prng.below(4)),
     retransmitTicks: heartbeatTicks * (2 + prng.below(3)),
     diskStallTicks: around(2),
@@ -143,8 +154,8 @@ function drawCore(prng: Prng, heartbeatTicks: number): Partial<CoreOptions> {
     maxAcceptBytes: prng.pick([60, 120, 250, 1_000]),
     maxInflightMessages: 1 + prng.below(4),
     maxInflightBytes: prng.pick([200, 1_000, ANY_SIZE]),
-    promiseInlineBytes: prng.pick([0, 200, ANY_SIZE]),
-    maxFetchBytes: prng.pick([150, 500, 3_000]),
+    promiseInlineBytes: aimed ? 0 : prng.pick([0, 200, ANY_SIZE]),
+    maxFetchBytes: prng.pick(aimed ? [60, 150] : [150, 500, 3_000]),
     cacheBytes: prng.pick([0, 1_500, 6_000, 40_000]), // an entry is some 550
     maxUnpersistedBytes: prng.pick([500, 3_000, ANY_SIZE]),
     maxUnappliedEntries: prng.pick([8, 64, 1_000]),
@@ -163,7 +174,7 @@ function drawNetwork(
     latencyUs,
     tail: sometimes(prng, 0.05),
     tailUs: beatUs * 4,
-    loss: sometimes(prng, 0.06),
+    loss: sometimes(prng, profile === "aimed" ? 0.4 : 0.06),
     duplication: sometimes(prng, 0.05),
     echo: prng.chance(0.2) ? 0.3 : sometimes(prng, 0.05),
     echoUs: Math.floor(electionUs * prng.pick([1, 4])),
@@ -208,6 +219,7 @@ const WEIGHTS: Readonly<Record<Profile, Partial<FaultSettings["weights"]>>> = {
   "slow-disk": { diskStall: 6, writeError: 2, crash: 3 },
   partitions: { topology: 8, flapping: 2 },
   "crash-storm": { crash: 10, pause: 2 },
+  aimed: { attack: 6, topology: 1, crash: 1, pause: 0.5, diskStall: 0.5, duplicate: 0 },
   calm: {},
 };
 
@@ -229,6 +241,7 @@ function drawFaults(prng: Prng, profile: Profile, electionUs: number): FaultSett
       falseHint: weight("falseHint", 1),
       sendBlocked: weight("sendBlocked", 1),
       duplicate: weight("duplicate", 0.5),
+      attack: often.attack ?? 0,
     },
     lastsUs: [Math.floor(lasts * 0.1), Math.floor(lasts * 2)],
     atLeader: prng.pick([0.4, 0.6, 0.9]),

@@ -6,11 +6,13 @@ import type { NodeId } from "../../base/ids.ts";
 import { createPrng } from "../../base/prng.ts";
 import { resolveCoreOptions } from "../../paxos/core/options.ts";
 import { checkLinearizability, historyText } from "../linearizability.ts";
-import { Cluster, type ClusterEvent, type Trace } from "./cluster.ts";
-import { Faults } from "./faults.ts";
+import { Cluster, type ClusterEvent, type SimulatedNode, type Trace } from "./cluster.ts";
+import type { SimulatedDisk } from "./disk.ts";
+import { Faults, type ScheduledFault } from "./faults.ts";
 import { type ClusterObserver, Violation } from "./observed.ts";
 import type { SimulatedProcess } from "./process.ts";
 import { SafetyChecker } from "./safety.ts";
+import { wentBack } from "./safety-disk.ts";
 import { type ClusterSettings, drawSettings, type FaultKind, type Profile } from "./settings.ts";
 import { Workload } from "./workload.ts";
 
@@ -39,6 +41,8 @@ export interface ClusterReport {
   readonly campaigns: number;
   readonly requests: Workload["counts"];
   readonly faults: Readonly<Record<FaultKind, number>>;
+  /** In order: as `settings.faults.script` they bring about the same run. */
+  readonly struck: readonly ScheduledFault[];
   readonly maxRound: number;
   readonly virtualMs: number;
   /** From the healing of a quorum, and of everything, to what was required then. */
@@ -56,27 +60,31 @@ export class SimulationFailure extends Error {
   readonly seed: number;
   readonly profile: Profile;
   readonly settings: ClusterSettings;
-  /** The command that shows it again. */
+  /** That had struck by then, in order. */
+  readonly faults: readonly ScheduledFault[];
+  /** The command that shows it again, if the settings are those that the seed draws. */
   readonly again: string;
 
-  constructor(seed: number, profile: Profile, settings: ClusterSettings, cause: unknown) {
+  constructor(seed: number, profile: Profile, settings: ClusterSettings, faults: readonly ScheduledFault[], cause: unknown) {
     const again = `npm run sim -- --from ${seed} --seeds 1 --profile ${profile}`;
     super(`seed ${seed}, profile ${profile}: ${cause instanceof Error ? cause.message : String(cause)}; again: ${again}`, { cause });
     this.seed = seed;
     this.profile = profile;
     this.settings = settings;
+    this.faults = faults;
     this.again = again;
   }
 }
 
-/** @throws SimulationFailure */
+/** @throws SimulationFailure; OracleError TSO_INVALID_OPTION for settings of which nothing can be made */
 export function simulateCluster(options: SimulationOptions): ClusterReport {
   const { seed, profile = "default" } = options;
   const settings = options.settings ?? drawSettings(seed, profile);
+  const run = new Run(seed, profile, settings, options);
   try {
-    return new Run(seed, profile, settings, options).run();
+    return run.run();
   } catch (error) {
-    throw new SimulationFailure(seed, profile, settings, error);
+    throw new SimulationFailure(seed, profile, settings, run.faults, error);
   }
 }
 
@@ -118,15 +126,23 @@ class Run {
     });
   }
 
+  get faults(): readonly ScheduledFault[] {
+    return this.#faults.struck;
+  }
+
   run(): ClusterReport {
     const { counts, nodes } = this.#cluster;
     for (const { index } of nodes) this.#cluster.start(index);
     this.#workload.start();
     this.#faults.start();
-    while (counts.events < this.#settings.chaosEvents) this.#step();
+    const { chaosEvents, faults } = this.#settings;
+    const lastFaultAt = faults.script?.at(-1)?.atUs ?? 0;
+    while (counts.events < chaosEvents || this.#cluster.now < lastFaultAt) this.#step();
+    const earlier = nodes.map(({ disk }) => disk.copy());
     const coreSettledMs = this.#requireProgress();
     const convergedMs = this.#requireConvergence();
-    this.#safety.checkBallots(this.#faults.total);
+    if (this.#settings.lostDisk !== "none") this.#loseDisk(this.#settings.lostDisk, earlier);
+    this.#safety.checkBallots(this.#faults.struck.length);
     return this.#report(coreSettledMs, convergedMs, this.#judgeHistory());
   }
 
@@ -138,7 +154,7 @@ class Run {
       case "patience":
         return this.#workload.onPatience(event.client, event.round);
       case "fault":
-        return this.#faults.onFault();
+        return this.#faults.onFault(event.fault);
       case "repair":
         return this.#faults.onRepair(event.repair);
       default:
@@ -154,7 +170,14 @@ class Run {
     this.#workload.stop();
     this.#faults.freeze();
     this.#faults.mend(healthy);
-    this.#workload.probe(healthy, PROBE_PATIENCE * this.#electionUs);
+    this.#requireDecisions(healthy);
+    return (this.#cluster.now - began) / 1000;
+  }
+
+  /** A client of each of these nodes gets a proposal decided. */
+  #requireDecisions(nodes: readonly number[]): void {
+    const began = this.#cluster.now;
+    this.#workload.probe(nodes, PROBE_PATIENCE * this.#electionUs);
     let chosen = -1;
     let movedAt = began;
     while (this.#workload.probing) {
@@ -166,7 +189,54 @@ class Run {
       if (now > movedAt + SETTLES_WITHIN * this.#electionUs || now > began + 10 * SETTLES_WITHIN * this.#electionUs)
         throw new Violation("liveness", "a healed quorum decides what its clients propose", this.#state());
     }
-    return (this.#cluster.now - began) / 1000;
+  }
+
+  /**
+   * A node comes back on another disk than its own. An empty one is not the member's (rule I1), and one that is older is found out by those who heard it vouch for more
+   * (I3). Nobody else is held up; and once it has its own disk again all is as before.
+   */
+  #loseDisk(how: "wiped" | "rolled-back", earlier: readonly SimulatedDisk[]): void {
+    const cluster = this.#cluster;
+    const followers = cluster.nodes.filter(({ process }) => process?.turn.replica.leading === undefined);
+    const { index } = createPrng(this.#seed ^ 0x105e).pick(followers as [SimulatedNode, ...SimulatedNode[]]);
+    const old = earlier[index];
+    if (old === undefined || (how === "rolled-back" && !this.#isMissed(index, old))) return;
+    cluster.note(undefined, `a disk is ${how}`, { node: index + 1 });
+    cluster.crash(index);
+    old.countBootsFrom(cluster.node(index).disk.boot);
+    cluster.startImpostor(index, how === "wiped" ? cluster.emptyDisk() : old, "started");
+    if (how === "rolled-back") {
+      this.#requireFence(index);
+      cluster.endImpostor(); // it votes by now, and no checker knows
+    }
+    this.#requireDecisions(cluster.nodes.map((node) => node.index).filter((other) => other !== index));
+    cluster.endImpostor();
+    // The impostor had the next boot count of this disk: what has that now is taken for its double, and only the one after is believed (rule I2).
+    cluster.start(index);
+    cluster.crash(index);
+    cluster.start(index);
+    this.#requireConvergence();
+  }
+
+  /** Whether a peer has heard node `index` vouch for more than this disk holds. */
+  #isMissed(index: number, { image }: SimulatedDisk): boolean {
+    const node = this.#cluster.node(index).id;
+    return this.#processes().some(({ turn }) => {
+      const claims = turn.replica.state.claims.get(node);
+      return claims !== undefined && wentBack(image, claims);
+    });
+  }
+
+  /** Or that it was taught again all that it had forgotten, before anyone asked. */
+  #requireFence(index: number): void {
+    const began = this.#cluster.now;
+    for (;;) {
+      const { impostor } = this.#cluster;
+      if (impostor === undefined || !this.#isMissed(index, impostor.disk)) return;
+      this.#step();
+      if (this.#cluster.now > began + STANDS_STILL_FOR * this.#electionUs)
+        throw new Violation("reversion", "a disk that was rolled back is found out", this.#state());
+    }
   }
 
   #drawQuorum(): number[] {
@@ -249,6 +319,7 @@ class Run {
       campaigns: counts.campaigns,
       requests: this.#workload.counts,
       faults: this.#faults.counts,
+      struck: this.#faults.struck,
       maxRound: Math.max(...nodes.map(({ disk }) => disk.image.promised.round)),
       virtualMs: now / 1000,
       coreSettledMs,

@@ -1,56 +1,123 @@
 /**
- * Plants each mutant of `test/mutants/` in a copy of the sources and simulates clusters until one run goes wrong; where none does, the
- * scenarios of `test/sim` must tell otherwise than written.
+ * Plants each mutant of `test/mutants/` in a copy of the sources, and looks for somebody who tells: simulated clusters, seed after seed; where none does, the scenarios of
+ * `test/sim`; or the tests that the mutant names. Each twice: with the assertions of the code, and without them, so that somebody else than the code itself finds it.
  *
  *     npm run mutants -- [--seeds N] [--only TEXT]
  *
- * Prints how many seeds it took, and which check it was; exits with 1 where a mutant lives.
+ * Prints who it was, and after how many seeds; ends with 1 where a mutant lives.
  */
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { type Edit, type Mutant, PROTOCOL_MUTANTS } from "../test/mutants/protocol.ts";
+import { ASSERTION, type Edit, type Mutant } from "../test/mutants/mutant.ts";
+import { ORACLE_MUTANTS } from "../test/mutants/oracle.ts";
+import { PROTOCOL_MUTANTS } from "../test/mutants/protocol.ts";
 
-const { values } = parseArgs({ options: { seeds: { type: "string" }, only: { type: "string" } } });
-const seeds = values.seeds ?? "2000";
+const { values } = parseArgs({ options: { seeds: { type: "string", default: "2000" }, only: { type: "string", default: "" } } });
+const SCENARIOS = ["test/sim/scenarios.test.ts"];
+/** A run that goes round in circles is ended, and has killed nothing. */
+const PATIENCE_MS = 15 * 60_000;
+const PARTS = [
+  "src",
+  "scripts",
+  "test",
+  "docs",
+  "examples",
+  "proto",
+  "bin",
+  "package.json",
+  "tsconfig.json",
+  "tsconfig.build.json",
+  "vitest.config.ts",
+];
+
 const root = fileURLToPath(new URL("../", import.meta.url));
-const copy = mkdtempSync(join(tmpdir(), "tsoracle-mutants-"));
+const copies = mkdtempSync(join(tmpdir(), "tsoracle-mutants-"));
+
+type Way = "assertions" | "checkers";
 
 try {
-  for (const name of ["src", "scripts", "test", "docs", "package.json", "tsconfig.json", "vitest.config.ts"])
-    cpSync(join(root, name), join(copy, name), { recursive: true });
-  symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
-  for (const mutant of PROTOCOL_MUTANTS) if (values.only === undefined || mutant.name.includes(values.only)) attack(mutant);
+  const folders: readonly (readonly [Way, string])[] = [
+    ["assertions", copyOfSources("assertions")],
+    ["checkers", copyOfSources("checkers")],
+  ];
+  silenceAssertions(join(copies, "checkers"));
+  let [count, living] = [0, 0];
+  for (const mutant of [...PROTOCOL_MUTANTS, ...ORACLE_MUTANTS].filter(({ name }) => name.includes(values.only))) {
+    console.log(mutant.name);
+    count += 1;
+    for (const [way, folder] of folders) if (!isKilled(mutant, way, folder)) living += 1;
+  }
+  console.log(`${count} mutants, each with assertions and without; ${living === 0 ? "none lives" : `alive: ${living}`}`);
+  process.exitCode = living === 0 && count > 0 ? 0 : 1;
 } finally {
-  rmSync(copy, { recursive: true });
+  rmSync(copies, { recursive: true });
 }
 
-function attack({ name, edits }: Mutant): void {
-  for (const edit of edits) plant(name, edit);
-  const { stdout, stderr } = spawnSync(process.execPath, ["--import", "tsx", "scripts/seeds-to-kill.ts", seeds], { cwd: copy, encoding: "utf8" });
-  const scenarios = stdout.startsWith("killed") ? "" : scenariosThatDiffer();
-  for (const { file } of edits) cpSync(join(root, file), join(copy, file));
-  const verdict = stdout.trim();
-  console.log(`${name}\n    ${verdict === "" ? stderr.trim() : verdict}${scenarios === "" ? "" : `; killed by ${scenarios}`}`);
-  if (!verdict.startsWith("killed") && scenarios === "") process.exitCode = 1;
+function copyOfSources(name: string): string {
+  const folder = join(copies, name);
+  for (const part of PARTS) cpSync(join(root, part), join(folder, part), { recursive: true });
+  symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
+  return folder;
 }
 
-/** For what is too rare for seeds. */
-function scenariosThatDiffer(): string {
-  const { stdout } = spawnSync(process.execPath, ["node_modules/vitest/vitest.mjs", "run", "test/sim/scenarios.test.ts", "--reporter=json"], {
-    cwd: copy,
-    encoding: "utf8",
-  });
-  const { testResults }: { testResults: readonly { assertionResults: readonly { status: string; title: string }[] }[] } = JSON.parse(stdout);
+/** In all that a node consists of, and not in who judges it. */
+function silenceAssertions(folder: string): void {
+  for (const name of readdirSync(join(folder, "src"), { recursive: true, encoding: "utf8" })) {
+    if (!name.endsWith(".ts") || name.startsWith("testing")) continue;
+    const path = join(folder, "src", name);
+    writeFileSync(path, readFileSync(path, "utf8").replaceAll(ASSERTION.find, ASSERTION.replace));
+  }
+}
+
+function isKilled({ name, edits, tests }: Mutant, way: Way, folder: string): boolean {
+  const before = edits.map(({ file }) => [join(folder, file), readFileSync(join(folder, file), "utf8")] as const);
+  const began = performance.now();
+  try {
+    for (const edit of edits) plant(name, edit, folder);
+    const verdicts = tests === undefined ? [searched(way, folder)] : [];
+    if (verdicts[0]?.startsWith("killed") !== true) verdicts.push(tested(tests ?? SCENARIOS, folder));
+    const killed = verdicts.some((verdict) => verdict.startsWith("killed"));
+    const seconds = Math.round((performance.now() - began) / 1000);
+    console.log(`    ${way === "assertions" ? "with assertions" : "without"}: ${killed ? "" : "ALIVE: "}${verdicts.join("; ")}; ${seconds} s`);
+    return killed;
+  } finally {
+    for (const [path, source] of before) writeFileSync(path, source);
+  }
+}
+
+function searched(way: Way, folder: string): string {
+  const { stdout, stderr, error } = node(folder, "--import", "tsx", "scripts/seeds-to-kill.ts", values.seeds, way);
+  return stdout.trim() || (error?.message ?? stderr.trim());
+}
+
+/** Whether one of the tests fails that pass on the code as it is; none of them may fail for want of time. */
+function tested(files: readonly string[], folder: string): string {
+  const { stdout, error } = node(folder, "node_modules/vitest/vitest.mjs", "run", ...files, "--reporter=json");
+  const at = stdout.indexOf("{");
+  if (error !== undefined || at < 0) return error?.message ?? "the tests did not run";
+  const { testResults }: TestReport = JSON.parse(stdout.slice(at));
   const failed = testResults.flatMap(({ assertionResults }) => assertionResults.filter(({ status }) => status === "failed"));
-  return failed.map(({ title }) => `the scenario ${title}`).join(", ");
+  const [first] = failed.filter(({ failureMessages }) => failureMessages.every((message) => !message.includes("timed out")));
+  if (first === undefined) return `not by ${files.join(", ")}`;
+  return `killed by the test "${first.title}"${failed.length > 1 ? ` and ${failed.length - 1} others` : ""}`;
 }
 
-function plant(name: string, { file, find, replace }: Edit): void {
-  const path = join(copy, file);
+interface TestReport {
+  readonly testResults: readonly {
+    readonly assertionResults: readonly { readonly status: string; readonly title: string; readonly failureMessages: readonly string[] }[];
+  }[];
+}
+
+function node(cwd: string, ...args: readonly string[]): { readonly stdout: string; readonly stderr: string; readonly error?: Error | undefined } {
+  return spawnSync(process.execPath, args, { cwd, encoding: "utf8", timeout: PATIENCE_MS, maxBuffer: 1 << 28 });
+}
+
+function plant(name: string, { file, find, replace }: Edit, folder: string): void {
+  const path = join(folder, file);
   const source = readFileSync(path, "utf8");
   const places = source.split(find).length - 1;
   if (places !== 1) throw new Error(`${name}: its text stands ${places} times in ${file}`);

@@ -92,6 +92,8 @@ export function simulateCluster(options: SimulationOptions): ClusterReport {
 const SETTLES_WITHIN = 60;
 const STANDS_STILL_FOR = 40;
 const PROBE_PATIENCE = 20;
+/** How long a node is given that could only succeed with a vote that does not count. */
+const STANDSTILL = 8;
 const LOOK_EVERY_US = 5_000;
 
 class Run {
@@ -205,17 +207,34 @@ class Run {
     cluster.crash(index);
     old.countBootsFrom(cluster.node(index).disk.boot);
     cluster.startImpostor(index, how === "wiped" ? cluster.emptyDisk() : old, "started");
+    const others = cluster.nodes.map((node) => node.index).filter((other) => other !== index);
     if (how === "rolled-back") {
       this.#requireFence(index);
       cluster.endImpostor(); // it votes by now, and no checker knows
+    } else {
+      this.#requireStandstill(others);
     }
-    this.#requireDecisions(cluster.nodes.map((node) => node.index).filter((other) => other !== index));
+    this.#requireDecisions(others);
     cluster.endImpostor();
     // The impostor had the next boot count of this disk: what has that now is taken for its double, and only the one after is believed (rule I2).
     cluster.start(index);
     cluster.crash(index);
     cluster.start(index);
     this.#requireConvergence();
+  }
+
+  /** With one node fewer than a quorum nothing is decided, whatever an empty disk would vote for. */
+  #requireStandstill(others: readonly number[]): void {
+    const cluster = this.#cluster;
+    const up = others.slice(0, Math.floor(cluster.nodes.length / 2));
+    const down = others.slice(up.length);
+    for (const index of down) cluster.crash(index);
+    const { chosenThrough } = this.#safety;
+    this.#workload.probe(up, PROBE_PATIENCE * this.#electionUs);
+    for (const until = cluster.now + STANDSTILL * this.#electionUs; cluster.now < until; ) this.#step();
+    if (this.#safety.chosenThrough > chosenThrough)
+      throw new Violation("identity", "a disk that is not the member's decides nothing", this.#state());
+    for (const index of down) cluster.start(index);
   }
 
   /** Whether a peer has heard node `index` vouch for more than this disk holds. */

@@ -4,6 +4,7 @@
  *     npm run sim -- [--seeds N] [--from S] [--profile P] [--seconds N]    clusters, of all profiles in turn if none is named
  *     npm run sim -- --single-node [--seeds N] [--seed S] [--seconds N]    single nodes with their oracle
  *     npm run sim -- --replay FILE                                         one run, with everything that happened
+ *     npm run sim -- --shrink SEED [--profile P], --shrink FILE            the smallest run that still fails like this one
  *
  * With --seconds alone, single nodes have a quarter of the time. A failure prints the seed, what was violated and the command that runs that seed alone, and
  * leaves the settings in `sim-failure-<profile>-<seed>.json`.
@@ -11,7 +12,9 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { inspect, parseArgs } from "node:util";
 import type { TraceLine } from "../src/testing/cluster/cluster.ts";
+import type { Fault } from "../src/testing/cluster/faults.ts";
 import { type ClusterSettings, PROFILES, type Profile } from "../src/testing/cluster/settings.ts";
+import { shrinkFailure } from "../src/testing/cluster/shrink.ts";
 import { type ClusterReport, SimulationFailure, simulateCluster } from "../src/testing/cluster/simulation.ts";
 import { type SingleNodeReport, simulateSingleNode } from "../src/testing/single-node.ts";
 
@@ -29,6 +32,7 @@ const { values } = parseArgs({
     seed: { type: "string" },
     profile: { type: "string" },
     replay: { type: "string" },
+    shrink: { type: "string" },
     "single-node": { type: "boolean" },
   },
 });
@@ -38,6 +42,8 @@ const first = Number(values.from ?? values.seed ?? 1);
 
 if (values.replay !== undefined) {
   replay(values.replay);
+} else if (values.shrink !== undefined) {
+  shrink(values.shrink);
 } else if (values["single-node"] === true) {
   await singleNodes(seconds);
 } else {
@@ -143,12 +149,91 @@ function failCluster({ seed, profile, settings, cause, again }: SimulationFailur
   console.error(`settings: ${JSON.stringify(settings)}`);
   console.error(`again: ${again}`);
   console.error(`all of it: npm run sim -- --replay ${file}`);
+  console.error(`smaller: npm run sim -- --shrink ${file}`);
   process.exit(1);
+}
+
+/** @param what a seed, or a file that a failure has left. */
+function shrink(what: string): void {
+  const failure = failureOf(what);
+  console.log(`seed ${failure.seed}, profile ${failure.profile}, ${failure.faults.length} faults: ${claimOf(failure)}`);
+  let shownAt = performance.now();
+  const {
+    failure: smallest,
+    runs,
+    isSmallest,
+  } = shrinkFailure(failure, {
+    onSmaller: ({ faults }, runs) => {
+      if (performance.now() - shownAt < 1_000) return;
+      shownAt = performance.now();
+      console.log(`  ${runs} runs: ${faults.length} faults`);
+    },
+  });
+  const { seed, profile, settings, faults } = smallest;
+  const file = `sim-failure-${profile}-${seed}-small.json`;
+  writeFileSync(file, `${JSON.stringify({ seed, profile, settings }, undefined, 2)}\n`);
+  console.log(`${isSmallest ? "nothing more can be left out" : "not the smallest: too many runs"}, after ${runs} runs`);
+  console.log(inspect(smallest.cause, { depth: 8 }));
+  console.log(`${settings.nodes} nodes, ${faults.length} faults:`);
+  for (const { atUs, fault } of faults) console.log(`  ${(atUs / 1000).toFixed(3).padStart(10)} ms ${faultText(fault)}`);
+  console.log(`settings: ${JSON.stringify({ ...settings, faults: undefined })}`);
+  console.log(`all of it: npm run sim -- --replay ${file}`);
+}
+
+/** Of the profile that was asked for, else of the first in which this seed fails. */
+function failureOf(what: string): SimulationFailure {
+  const isSeed = /^\d+$/.test(what);
+  const { seed, profiles, settings } = isSeed
+    ? { seed: Number(what), profiles: profilesNamed(values.profile), settings: undefined }
+    : failureFile(what);
+  for (const profile of profiles) {
+    try {
+      simulateCluster({ seed, profile, settings });
+    } catch (error) {
+      if (error instanceof SimulationFailure) return error;
+      throw error;
+    }
+  }
+  console.error(`--shrink ${what}: nothing fails here (${profiles.join(", ")})`);
+  process.exit(2);
+}
+
+function failureFile(file: string): { seed: number; profiles: readonly Profile[]; settings: ClusterSettings } {
+  const { seed, profile, settings }: FailureFile = readFailure(file);
+  return { seed, profiles: [profile], settings };
+}
+
+interface FailureFile {
+  readonly seed: number;
+  readonly profile: Profile;
+  readonly settings: ClusterSettings;
+}
+
+/** What a failure has left, or what somebody made of it. */
+function readFailure(file: string): FailureFile {
+  let problem = "it has no seed, profile and settings";
+  try {
+    const found: Partial<FailureFile> | null = JSON.parse(readFileSync(file, "utf8"));
+    const { seed, profile, settings } = found ?? {};
+    if (seed !== undefined && profile !== undefined && settings !== undefined) return { seed, profile, settings };
+  } catch (error) {
+    problem = error instanceof Error ? error.message : String(error);
+  }
+  console.error(`${file} is no file of a failed run: ${problem}`);
+  process.exit(2);
+}
+
+function claimOf({ cause }: SimulationFailure): string {
+  return cause instanceof Error ? (cause.message.split("\n")[0] ?? "") : String(cause);
+}
+
+function faultText({ type, ...details }: Fault): string {
+  return [type, ...Object.entries(details).map(([name, value]) => `${name} ${JSON.stringify(value)}`)].join(" ");
 }
 
 /** Entries and records would fill the screen: entries are named by their slots. */
 function replay(file: string): void {
-  const { seed, profile, settings }: { seed: number; profile: Profile; settings: ClusterSettings } = JSON.parse(readFileSync(file, "utf8"));
+  const { seed, profile, settings } = readFailure(file);
   const trace = ({ atUs, node, what, details }: TraceLine): void => {
     const rest = details === undefined ? "" : ` ${JSON.stringify(details, brief)}`;
     console.log(`${(atUs / 1000).toFixed(3).padStart(10)} ${node ?? "-"} ${what}${rest}`);

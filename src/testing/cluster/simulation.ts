@@ -232,8 +232,7 @@ class Run {
     const { chosenThrough } = this.#safety;
     this.#workload.probe(up, PROBE_PATIENCE * this.#electionUs);
     for (const until = cluster.now + STANDSTILL * this.#electionUs; cluster.now < until; ) this.#step();
-    if (this.#safety.chosenThrough > chosenThrough)
-      throw new Violation("identity", "a disk that is not the member's decides nothing", this.#state());
+    if (this.#safety.chosenThrough > chosenThrough) throw new Violation("identity", "a disk that is not the member's decides nothing", this.#state());
     for (const index of down) cluster.start(index);
   }
 

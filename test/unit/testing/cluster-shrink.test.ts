@@ -25,7 +25,7 @@ function bothDown(): readonly ClusterObserver[] {
 function firstFailure(profile: Profile, observers: () => readonly ClusterObserver[]): SimulationFailure {
   for (let seed = 1; seed <= 50; seed++) {
     try {
-      simulateCluster({ seed, profile, observers: observers() });
+      simulateCluster({ seed, profile, settings: { ...drawSettings(seed, profile), lostDisk: "none" }, observers: observers() });
     } catch (error) {
       if (!(error instanceof SimulationFailure)) throw error;
       if (error.faults.length > 10) return error;

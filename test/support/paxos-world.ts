@@ -188,7 +188,8 @@ export class PaxosWorld {
     }
     for (const { id, outcome } of actions.settled) {
       const label = this.#labels.get(id) ?? id;
-      say(outcome.type === "applied" ? `${label} is applied at ${outcome.slot}` : `${label} is ${outcome.type}: ${outcome.reason}`);
+      const ask = outcome.type === "not-applied" && outcome.leader !== undefined && outcome.leader !== node ? `, ask ${outcome.leader}` : "";
+      say(outcome.type === "applied" ? `${label} is applied at ${outcome.slot}` : `${label} is ${outcome.type}: ${outcome.reason}${ask}`);
     }
     for (const { id, ok, through } of actions.answered)
       say(`${this.#labels.get(id) ?? id} ${ok ? `ok${through === undefined ? "" : ` at ${through}`}` : "failed"}`);

@@ -2,9 +2,9 @@
  * The long campaign, for the background: seeds of all profiles on every core, the exhaustive scopes, elections, mutants, single nodes, fuzz targets and properties. What is done
  * is kept in `.nightly/<commit>/`, so that the same command goes on where it was stopped; and written to `docs/campaigns/`.
  *
- *     npm run nightly -- [--minutes N] [--only seeds,mutants,...] [--from SEED] [--seeds N] [--jobs N] [--fresh]
+ *     npm run nightly -- [--minutes N] [--only seeds,mutants,...] [--from SEED] [--seeds N] [--jobs N] [--fresh] [--out FOLDER]
  *
- * --minutes: for all of it, 60 if not said; half of it is for the seeds. --seeds: of each profile, at most. --fresh: begins anew. Ends with 1 where anything goes wrong, a mutant lives, or
+ * --minutes: for all of it, 60 if not said; half of it is for the seeds. --seeds: of each profile, at most. --fresh: begins anew. --out: where `.nightly` and `docs/campaigns` are, if not here. Ends with 1 where anything goes wrong, a mutant lives, or
  * a coverage mark was not reached.
  */
 import { spawn, spawnSync } from "node:child_process";
@@ -15,11 +15,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { countMarks, type Mark } from "../src/base/marks.ts";
-import { PROFILES, type Profile } from "../src/testing/cluster/settings.ts";
+import { PROFILES } from "../src/testing/cluster/settings.ts";
 import { runScenario } from "../test/support/data-driven.ts";
 import { PaxosWorld } from "../test/support/paxos-world.ts";
 import { campaignPage, missingMarks } from "./campaign/report.ts";
-import { Results } from "./campaign/results.ts";
+import { type ChunkName, Results } from "./campaign/results.ts";
 
 const { values } = parseArgs({
   options: {
@@ -29,6 +29,7 @@ const { values } = parseArgs({
     seeds: { type: "string", default: "Infinity" },
     jobs: { type: "string", default: String(availableParallelism()) },
     fresh: { type: "boolean", default: false },
+    out: { type: "string" },
   },
 });
 
@@ -47,7 +48,8 @@ const root = fileURLToPath(new URL("../", import.meta.url));
 const minutes = Number(values.minutes);
 const only = values.only?.split(",");
 const commit = commitName();
-const folder = join(root, ".nightly", commit);
+const out = values.out ?? root;
+const folder = join(out, ".nightly", commit);
 if (values.fresh) rmSync(folder, { recursive: true, force: true });
 const results = new Results(folder);
 const seed = String(Math.floor(Date.now() / 1000));
@@ -103,18 +105,21 @@ async function simulateSeeds(): Promise<void> {
   );
 }
 
-function* openChunks(): Generator<{ readonly profile: Profile; readonly from: number; readonly count: number }> {
-  const first = Number(values.from);
+/** Each begins a multiple of `CHUNK` after seed 1, so that no two overlap, whatever was asked for before. */
+function* openChunks(): Generator<ChunkName> {
+  const first = Math.floor((Number(values.from) - 1) / CHUNK) * CHUNK + 1;
   const end = first + Number(values.seeds);
   for (let from = first; from < end; from += CHUNK) {
     for (const profile of PROFILES) {
-      if (profile !== "calm" && !results.hasChunk(profile, from)) yield { profile, from, count: Math.min(CHUNK, end - from) };
+      const chunk = { profile, from, count: Math.min(CHUNK, end - from) };
+      if (profile !== "calm" && !results.hasChunk(chunk)) yield chunk;
     }
   }
 }
 
-async function simulateChunk({ profile, from, count }: { readonly profile: Profile; readonly from: number; readonly count: number }): Promise<void> {
-  const args = ["--import", "tsx", "scripts/campaign/chunk.ts", profile, String(from), String(count), results.chunkFile(profile, from)];
+async function simulateChunk(chunk: ChunkName): Promise<void> {
+  const { profile, from, count } = chunk;
+  const args = ["--import", "tsx", "scripts/campaign/chunk.ts", profile, String(from), String(count), results.chunkFile(chunk)];
   const { status, output } = await finished(args, {});
   if (status === 0) return console.log(`${profile}: seeds ${from} to ${from + count - 1}`);
   failure ??= `profile ${profile}, seeds ${from} to ${from + count - 1}`;
@@ -159,8 +164,8 @@ function report(): void {
   const machine = `Node ${process.versions.node}, ${values.jobs} cores (${cpus()[0]?.model ?? "unknown"})`;
   const page = campaignPage({ date, commit, command, machine, chunks, steps: results.steps(), scenarioMarks, failure });
   const file = `docs/campaigns/${date}-${commit}.md`;
-  mkdirSync(join(root, "docs/campaigns"), { recursive: true });
-  writeFileSync(join(root, file), `${page.trimEnd()}\n`);
+  mkdirSync(join(out, "docs/campaigns"), { recursive: true });
+  writeFileSync(join(out, file), `${page.trimEnd()}\n`);
   console.log(failure === undefined ? `no violation: ${file}` : `FAILED: ${failure}; ${file}`);
   if (failure !== undefined) process.exitCode = 1;
 }

@@ -29,6 +29,12 @@ export interface Chunk {
   readonly marks: Readonly<Partial<Record<Mark, number>>>;
 }
 
+export interface ChunkName {
+  readonly profile: Profile;
+  readonly from: number;
+  readonly count: number;
+}
+
 /** Anything but seeds of clusters: what it printed. */
 export interface StepResult {
   readonly name: string;
@@ -45,16 +51,18 @@ export class Results {
     this.#folder = folder;
   }
 
-  chunkFile(profile: Profile, from: number): string {
-    return join(this.#folder, `seeds-${profile}-${from}.json`);
+  chunkFile({ profile, from, count }: ChunkName): string {
+    return join(this.#folder, `seeds-${profile}-${from}-${count}.json`);
   }
 
-  hasChunk(profile: Profile, from: number): boolean {
-    return existsSync(this.chunkFile(profile, from));
+  hasChunk(name: ChunkName): boolean {
+    return existsSync(this.chunkFile(name));
   }
 
+  /** In order. One that a longer one repeats, because fewer seeds were asked for once, is left out. */
   chunks(): readonly Chunk[] {
-    return this.#read<Chunk>("seeds-").toSorted((a, b) => a.from - b.from);
+    const all = this.#read<Chunk>("seeds-").toSorted((a, b) => a.from - b.from || b.runs.length - a.runs.length);
+    return all.filter((chunk, place) => !all.slice(0, place).some(({ profile, from }) => profile === chunk.profile && from === chunk.from));
   }
 
   steps(): readonly StepResult[] {

@@ -231,7 +231,8 @@ class Run {
     for (const index of down) cluster.crash(index);
     const { chosenThrough } = this.#safety;
     this.#workload.probe(up, PROBE_PATIENCE * this.#electionUs);
-    for (const until = cluster.now + STANDSTILL * this.#electionUs; cluster.now < until; ) this.#step();
+    const until = cluster.now + STANDSTILL * this.#electionUs;
+    while (cluster.now < until) this.#step();
     if (this.#safety.chosenThrough > chosenThrough) throw new Violation("identity", "a disk that is not the member's decides nothing", this.#state());
     for (const index of down) cluster.start(index);
   }

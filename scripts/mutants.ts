@@ -39,6 +39,9 @@ const copies = mkdtempSync(join(tmpdir(), "tsoracle-mutants-"));
 
 type Way = "assertions" | "checkers";
 
+/** By folder and files. */
+const baselines = new Map<string, ReadonlySet<string>>();
+
 try {
   const folders: readonly (readonly [Way, string])[] = [
     ["assertions", copyOfSources("assertions")],
@@ -75,11 +78,13 @@ function silenceAssertions(folder: string): void {
 
 function isKilled({ name, edits, tests }: Mutant, way: Way, folder: string): boolean {
   const before = edits.map(({ file }) => [join(folder, file), readFileSync(join(folder, file), "utf8")] as const);
+  const suite = tests ?? SCENARIOS;
+  const failingAnyway = baseline(suite, folder);
   const began = performance.now();
   try {
     for (const edit of edits) plant(name, edit, folder);
     const verdicts = tests === undefined ? [searched(way, folder)] : [];
-    if (verdicts[0]?.startsWith("killed") !== true) verdicts.push(tested(tests ?? SCENARIOS, folder));
+    if (verdicts[0]?.startsWith("killed") !== true) verdicts.push(tested(suite, folder, failingAnyway));
     const killed = verdicts.some((verdict) => verdict.startsWith("killed"));
     const seconds = Math.round((performance.now() - began) / 1000);
     console.log(`    ${way === "assertions" ? "with assertions" : "without"}: ${killed ? "" : "ALIVE: "}${verdicts.join("; ")}; ${seconds} s`);
@@ -94,22 +99,37 @@ function searched(way: Way, folder: string): string {
   return stdout.trim() || (error?.message ?? stderr.trim());
 }
 
-/** Whether one of the tests fails that pass on the code as it is; none of them may fail for want of time. */
-function tested(files: readonly string[], folder: string): string {
-  const { stdout, error } = node(folder, "node_modules/vitest/vitest.mjs", "run", ...files, "--reporter=json");
-  const at = stdout.indexOf("{");
-  if (error !== undefined || at < 0) return error?.message ?? "the tests did not run";
-  const { testResults }: TestReport = JSON.parse(stdout.slice(at));
-  const failed = testResults.flatMap(({ assertionResults }) => assertionResults.filter(({ status }) => status === "failed"));
+/** Whether a test fails that passes without the mutant: tests of assertions fail where those are silenced. None may fail for want of time. */
+function tested(files: readonly string[], folder: string, failingAnyway: ReadonlySet<string>): string {
+  const failed = failures(files, folder).filter(({ fullName }) => !failingAnyway.has(fullName));
   const [first] = failed.filter(({ failureMessages }) => failureMessages.every((message) => !message.includes("timed out")));
   if (first === undefined) return `not by ${files.join(", ")}`;
   return `killed by the test "${first.title}"${failed.length > 1 ? ` and ${failed.length - 1} others` : ""}`;
 }
 
-interface TestReport {
-  readonly testResults: readonly {
-    readonly assertionResults: readonly { readonly status: string; readonly title: string; readonly failureMessages: readonly string[] }[];
-  }[];
+/** Names of tests that fail while no mutant is planted. */
+function baseline(files: readonly string[], folder: string): ReadonlySet<string> {
+  const key = [folder, ...files].join(" ");
+  const known = baselines.get(key);
+  if (known !== undefined) return known;
+  const names = new Set(failures(files, folder).map(({ fullName }) => fullName));
+  baselines.set(key, names);
+  return names;
+}
+
+function failures(files: readonly string[], folder: string): readonly TestCase[] {
+  const { stdout, error } = node(folder, "node_modules/vitest/vitest.mjs", "run", ...files, "--reporter=json");
+  const at = stdout.indexOf("{");
+  if (error !== undefined || at < 0) throw error ?? new Error(`${files.join(", ")} did not run: ${stdout}`);
+  const { testResults }: { readonly testResults: readonly { readonly assertionResults: readonly TestCase[] }[] } = JSON.parse(stdout.slice(at));
+  return testResults.flatMap(({ assertionResults }) => assertionResults.filter(({ status }) => status === "failed"));
+}
+
+interface TestCase {
+  readonly status: string;
+  readonly title: string;
+  readonly fullName: string;
+  readonly failureMessages: readonly string[];
 }
 
 function node(cwd: string, ...args: readonly string[]): { readonly stdout: string; readonly stderr: string; readonly error?: Error | undefined } {

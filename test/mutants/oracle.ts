@@ -2,20 +2,12 @@
  * Deliberate bugs in what hands out timestamps, sequences and leases, in who may, and in how the client shares a request: replacements in the sources, of
  * texts that stand there exactly once. Each is found by the tests it names, and also where the assertions in `src` are off: then a test's own check must tell.
  */
-import type { Edit } from "./mutant.ts";
-
-/** A bug that two rules guard against has an edit for each of them. */
-export interface SuiteMutant {
-  readonly name: string;
-  readonly edits: readonly [Edit, ...Edit[]];
-  /** Test files that must tell. */
-  readonly tests: readonly [string, ...string[]];
-}
+import type { Mutant } from "./mutant.ts";
 
 const RULES = "src/oracle/rules/";
 const CLIENT = "src/client/";
 
-export const ORACLE_MUTANTS: readonly SuiteMutant[] = [
+export const ORACLE_MUTANTS: readonly Mutant[] = [
   {
     name: "allocator: a millisecond that is used up begins again with its first number",
     edits: [

@@ -142,7 +142,7 @@ class Run {
     while (counts.events < chaosEvents || this.#cluster.now < lastFaultAt) this.#step();
     const earlier = nodes.map(({ disk }) => disk.copy());
     const coreSettledMs = this.#requireProgress();
-    const convergedMs = this.#requireConvergence();
+    const convergedMs = this.#requireConvergence(nodes.map(({ index }) => index));
     if (this.#settings.lostDisk !== "none") this.#loseDisk(this.#settings.lostDisk, earlier);
     this.#safety.checkBallots(this.#faults.struck.length);
     return this.#report(coreSettledMs, convergedMs, this.#judgeHistory());
@@ -216,11 +216,13 @@ class Run {
     }
     this.#requireDecisions(others);
     cluster.endImpostor();
+    // It may have promised more than the disk it took the place of: then that is the one that went back, and must not return.
+    if (this.#isMissed(index, cluster.node(index).disk)) return void this.#requireConvergence(others);
     // The impostor had the next boot count of this disk: what has that now is taken for its double, and only the one after is believed (rule I2).
     cluster.start(index);
     cluster.crash(index);
     cluster.start(index);
-    this.#requireConvergence();
+    this.#requireConvergence([...others, index]);
   }
 
   /** With one node fewer than a quorum nothing is decided, whatever an empty disk would vote for. */
@@ -266,11 +268,10 @@ class Run {
   }
 
   /** However far behind a node is: as long as it moves, it may go on. */
-  #requireConvergence(): number {
-    const { nodes } = this.#cluster;
+  #requireConvergence(nodes: readonly number[]): number {
     const began = this.#cluster.now;
     this.#cluster.note(undefined, "everything is healed");
-    this.#faults.mend(nodes.map(({ index }) => index));
+    this.#faults.mend(nodes);
     let progress = -1;
     let lookAt = began;
     let movedAt = began;
@@ -278,8 +279,8 @@ class Run {
       this.#step();
       if (this.#cluster.now < lookAt) continue;
       lookAt = this.#cluster.now + LOOK_EVERY_US;
-      if (this.#isConverged()) break;
-      const now = nodes.reduce((sum, { process }) => sum + (process?.turn.appliedThrough ?? 0), 0);
+      if (this.#isConverged(nodes.length)) break;
+      const now = this.#processes().reduce((sum, { turn }) => sum + turn.appliedThrough, 0);
       if (now !== progress) movedAt = this.#cluster.now;
       progress = now;
       if (this.#cluster.now > movedAt + STANDS_STILL_FOR * this.#electionUs)
@@ -289,11 +290,11 @@ class Run {
     return (this.#cluster.now - began) / 1000;
   }
 
-  #isConverged(): boolean {
+  #isConverged(nodes: number): boolean {
     if (this.#workload.openRequests > 0) return false;
     const processes = this.#processes();
     const [first] = processes;
-    if (first === undefined || processes.length < this.#cluster.nodes.length) return false;
+    if (first === undefined || processes.length < nodes) return false;
     const through = this.#safety.chosenThrough;
     return processes.every(
       ({ turn, machine, disk }) =>

@@ -265,6 +265,21 @@ test("the answer to a sequence's request is waited for until the deadline, that 
   expect(asked.length, "requests for timestamps").toBeGreaterThan(3);
 });
 
+test.each<readonly [string, Conduct]>([
+  ["the connection broke", { type: "dropped", done: true }],
+  ["its node was unavailable", { type: "status", code: status.UNAVAILABLE, done: true }],
+  ["its node failed", { type: "status", code: status.INTERNAL, done: true }],
+  ["it was no answer", { type: "wrong", done: true, how: "key" }],
+])("a sequence whose answer was lost because %s is not asked again: no value is left out without its caller knowing", async (_, conduct) => {
+  const { world, client } = living({ nodes: ["a:1"], script: [doing(conduct)] });
+  const calls = [client.getSeq("x", 3), client.getSeqBatch([{ key: "y", count: 3 }])].map((each) => watched<unknown>(each, world));
+  await world.run(3);
+  world.replaceScript([honest]);
+  await world.run(20_000);
+  for (const { error } of calls) expect(error).toMatchObject({ code: "TSO_OUTCOME_UNKNOWN" });
+  expect([world.blocks.get("x")?.length, world.blocks.get("y")?.length]).toEqual([1, 1]);
+});
+
 test("a sequence follows the leader also where little time is left", async () => {
   const { world, client } = living();
   world.lead("c:1");

@@ -31,6 +31,13 @@ test("a group is answered in its own order, and groups of one command see each o
   ).toEqual([starts(0n, 0n), starts(5n, 2n)]);
 });
 
+test("groups of one command see each other also where the sequence was there before", () => {
+  const oracle = ledOracle();
+  grant(oracle, [{ key: "a", count: 7 }]);
+  expect(ask(oracle, [[{ key: "a", count: 2 }], [{ key: "a", count: 3 }], [{ key: "a", count: 1 }]])).toEqual([starts(7n), starts(9n), starts(12n)]);
+  expect(grant(oracle, [{ key: "a", count: 1 }])).toEqual(starts(13n));
+});
+
 test("a group is granted whole or not at all, and a refused one does not touch its neighbours", () => {
   const oracle = ledOracle();
   const groups = [
@@ -128,6 +135,16 @@ test("the first value can be set, and set again, until something was granted", (
   expect(init(oracle, "", 1n)).toEqual({ type: "refused", refusal: { reason: "invalid-key" } });
   expect(init(oracle, "b", LAST + 1n)).toEqual({ type: "refused", refusal: { reason: "sequence-overflow", key: "b", next: LAST + 1n } });
   expect(oracle.state.sequenceCount).toBe(1);
+});
+
+test("after a grant the first value moves neither down nor up: down grants values twice, up leaves a gap", () => {
+  const oracle = ledOracle();
+  init(oracle, "a", 100n);
+  grant(oracle, [{ key: "a", count: 2 }]);
+  for (const first of [0n, 99n, 101n, 102n, 103n, LAST]) {
+    expect(init(oracle, "a", first)).toEqual({ type: "refused", refusal: { reason: "already-granted", key: "a", first: 100n, next: 102n } });
+  }
+  expect(grant(oracle, [{ key: "a", count: 1 }])).toEqual(starts(102n));
 });
 
 function ledOracle(limits: OracleLimits = DEFAULT_LIMITS): OracleMachine {

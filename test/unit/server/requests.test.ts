@@ -33,6 +33,17 @@ describe("sequences", () => {
     expect(world.driver.view().sequence("a")?.next).toBe(2n);
   });
 
+  test.each([
+    ["stored", "lost" as const, 1n],
+    ["not stored", new Error("no route"), 0n],
+  ])("one whose outcome is unknown is submitted once: it counts once where it was %s", async (_, commit, next) => {
+    const world = await startServing();
+    world.driver.script(commit);
+    expect(await world.serving.getBlocks([{ key: "k", count: 1 }])).toMatchObject({ failure: { code: status.UNAVAILABLE } });
+    expect(world.of("sequence")).toHaveLength(1);
+    expect(value(await world.serving.getBlocks([{ key: "k", count: 1 }])).starts).toEqual([next]);
+  });
+
   test("a command has a bound: 1024 requests, and 8192 blocks", async () => {
     const world = await startServing();
     await Promise.all(Array.from({ length: 2_000 }, () => world.serving.getBlocks([{ key: "k", count: 1 }])));

@@ -4,6 +4,7 @@
  *     npm run sim -- [--seeds N] [--from S] [--profile P] [--seconds N]    clusters, of all profiles in turn if none is named
  *     npm run sim -- --single-node [--seeds N] [--seed S] [--seconds N]    single nodes with their oracle
  *     npm run sim -- --replay FILE                                         one run, with everything that happened
+ *     npm run sim -- --replay FILE --html OUT [--events N]                 the same as a page (docs/diagrams.md), of its last N events
  *     npm run sim -- --shrink SEED [--profile P], --shrink FILE            the smallest run that still fails like this one
  *
  * With --seconds alone, single nodes have a quarter of the time. A failure prints the seed, what was violated and the command that runs that seed alone, and
@@ -11,11 +12,13 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { inspect, parseArgs } from "node:util";
-import type { TraceLine } from "../src/testing/cluster/cluster.ts";
 import type { Fault } from "../src/testing/cluster/faults.ts";
 import { type ClusterSettings, PROFILES, type Profile } from "../src/testing/cluster/settings.ts";
 import { shrinkFailure } from "../src/testing/cluster/shrink.ts";
 import { type ClusterReport, SimulationFailure, simulateCluster } from "../src/testing/cluster/simulation.ts";
+import { type TraceEvent, TraceRecorder } from "../src/testing/cluster/trace.ts";
+import { traceDiagram } from "../src/testing/diagram/diagram.ts";
+import { traceText } from "../src/testing/diagram/trace-text.ts";
 import { type SingleNodeReport, simulateSingleNode } from "../src/testing/single-node.ts";
 
 const TWICE_EVERY = 50;
@@ -32,6 +35,8 @@ const { values } = parseArgs({
     seed: { type: "string" },
     profile: { type: "string" },
     replay: { type: "string" },
+    html: { type: "string" },
+    events: { type: "string" },
     shrink: { type: "string" },
     "single-node": { type: "boolean" },
   },
@@ -40,6 +45,7 @@ const seconds = Number(values.seconds ?? (values.seeds === undefined ? 60 : Numb
 const seeds = Number(values.seeds ?? Number.POSITIVE_INFINITY);
 const first = Number(values.from ?? values.seed ?? 1);
 
+if (values.replay === undefined && (values.html ?? values.events) !== undefined) refuse("--html and --events are for --replay FILE");
 if (values.replay !== undefined) {
   replay(values.replay);
 } else if (values.shrink !== undefined) {
@@ -149,6 +155,7 @@ function failCluster({ seed, profile, settings, cause, again }: SimulationFailur
   console.error(`settings: ${JSON.stringify(settings)}`);
   console.error(`again: ${again}`);
   console.error(`all of it: npm run sim -- --replay ${file}`);
+  console.error(`a picture: npm run sim -- --replay ${file} --html ${file.replace(/json$/, "html")}`);
   console.error(`smaller: npm run sim -- --shrink ${file}`);
   process.exit(1);
 }
@@ -178,6 +185,7 @@ function shrink(what: string): void {
   for (const { atUs, fault } of faults) console.log(`  ${(atUs / 1000).toFixed(3).padStart(10)} ms ${faultText(fault)}`);
   console.log(`settings: ${JSON.stringify({ ...settings, faults: undefined })}`);
   console.log(`all of it: npm run sim -- --replay ${file}`);
+  console.log(`a picture: npm run sim -- --replay ${file} --html ${file.replace(/json$/, "html")}`);
 }
 
 /** Of the profile that was asked for, else of the first in which this seed fails. */
@@ -231,31 +239,39 @@ function faultText({ type, ...details }: Fault): string {
   return [type, ...Object.entries(details).map(([name, value]) => `${name} ${JSON.stringify(value)}`)].join(" ");
 }
 
-/** Entries and records would fill the screen: entries are named by their slots. */
+/** Everything that happened, as lines, or as a page where `--html` names a file. */
 function replay(file: string): void {
   const { seed, profile, settings } = readFailure(file);
-  const trace = ({ atUs, node, what, details }: TraceLine): void => {
-    const rest = details === undefined ? "" : ` ${JSON.stringify(details, brief)}`;
-    console.log(`${(atUs / 1000).toFixed(3).padStart(10)} ${node ?? "-"} ${what}${rest}`);
-  };
+  const { html } = values;
+  const recorder = new TraceRecorder({ maxEvents: eventsAtMost() });
+  const trace = html === undefined ? (event: TraceEvent): void => console.log(traceText(event)) : recorder.trace;
   try {
     console.log(JSON.stringify(simulateCluster({ seed, profile, settings, trace }), undefined, 2));
   } catch (error) {
     console.error(inspect(error instanceof SimulationFailure ? error.cause : error, { depth: 8 }));
     process.exitCode = 1;
   }
+  if (html !== undefined) draw(html, recorder.events, `seed ${seed}, profile ${profile}`);
 }
 
-function brief(key: string, value: unknown): unknown {
-  if (key === "configuration") return undefined;
-  if (typeof value === "bigint") return String(value);
-  if (typeof value !== "object" || value === null) return value;
-  if ("record" in value && "slot" in value && "origin" in value) return `${value.slot}@${ballot(value.origin)}`;
-  return "round" in value && "prio" in value ? ballot(value) : value;
+function eventsAtMost(): number | undefined {
+  if (values.events === undefined) return undefined;
+  const count = Number(values.events);
+  return Number.isSafeInteger(count) && count > 0 ? count : refuse(`--events ${values.events} is not a number of events, from 1 up`);
 }
 
-function ballot(value: unknown): string {
-  return typeof value === "object" && value !== null ? Object.values(value).join(".") : String(value);
+function draw(file: string, events: readonly TraceEvent[], title: string): void {
+  try {
+    writeFileSync(file, traceDiagram(events, { title }));
+  } catch (error) {
+    refuse(`--html ${file} cannot be written: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  console.log(`${events.length} events drawn: ${file}`);
+}
+
+function refuse(why: string): never {
+  console.error(why);
+  process.exit(2);
 }
 
 async function singleNodes(forSeconds: number): Promise<void> {

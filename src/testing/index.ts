@@ -18,12 +18,14 @@ export {
   type TimestampViolation,
   type UnknownLease,
 } from "./checkers.ts";
-export type { Trace, TraceLine } from "./cluster/cluster.ts";
 export type { Fault, ScheduledFault } from "./cluster/faults.ts";
 export { type ClusterObserver, type ObservedDisk, type ObservedProcess, Violation } from "./cluster/observed.ts";
 export { type ClusterSettings, drawSettings, PROFILES, type Profile } from "./cluster/settings.ts";
 export { type ShrinkOptions, type Shrunk, shrinkFailure } from "./cluster/shrink.ts";
 export { type ClusterReport, SimulationFailure, type SimulationOptions, simulateCluster } from "./cluster/simulation.ts";
+export { type Trace, type TraceEvent, TraceRecorder } from "./cluster/trace.ts";
+export { type DiagramOptions, traceDiagram } from "./diagram/diagram.ts";
+export { traceText } from "./diagram/trace-text.ts";
 export { type DriverUnderTest, driverConformance } from "./driver-conformance.ts";
 export { DiskCrashed, FaultyDisk, type FaultyDiskOptions, type Operation, type PowerCut, systemError } from "./faulty-disk.ts";
 export { checkLinearizability, historyText, type KeyOperation, type LinearizabilityVerdict } from "./linearizability.ts";

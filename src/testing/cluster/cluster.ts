@@ -14,16 +14,18 @@ import type { Actions, Answered, Settled, TurnInput } from "../../paxos/turn.ts"
 import { SimulatedDisk } from "./disk.ts";
 import { EventQueue } from "./event-queue.ts";
 import type { Fault } from "./faults.ts";
-import { Network } from "./network.ts";
+import { type Arrivals, Network } from "./network.ts";
 import type { ClusterObserver } from "./observed.ts";
 import { SimulatedProcess } from "./process.ts";
 import type { ClusterSettings } from "./settings.ts";
+import type { MessageFate, Trace } from "./trace.ts";
 import { TraceHash } from "./trace-hash.ts";
+import { Tracer } from "./tracer.ts";
 
 export type ClusterEvent =
   | { readonly type: "tick"; readonly process: SimulatedProcess }
   | { readonly type: "turn"; readonly process: SimulatedProcess }
-  | { readonly type: "deliver"; readonly to: number; readonly from: SimulatedProcess; readonly message: PaxosMessage }
+  | { readonly type: "deliver"; readonly to: number; readonly from: SimulatedProcess; readonly message: PaxosMessage; readonly traced: number }
   | { readonly type: "written"; readonly process: SimulatedProcess }
   | { readonly type: "load"; readonly process: SimulatedProcess; readonly after: number; readonly through: number }
   | { readonly type: "serve"; readonly process: SimulatedProcess; readonly facts: FactsToServe }
@@ -55,17 +57,6 @@ export interface ClusterHost {
   writeFailed(node: SimulatedNode): void;
 }
 
-/** What happened at a node, for people. */
-export interface TraceLine {
-  /** Virtual time. */
-  readonly atUs: number;
-  readonly node: number | undefined;
-  readonly what: string;
-  readonly details?: unknown;
-}
-
-export type Trace = (line: TraceLine) => void;
-
 /** From the end of a process to its peers' knowledge of it, at most. */
 const TOLD_WITHIN_US = 3_000;
 const LOADED_AT_ONCE_BYTES = 600;
@@ -80,7 +71,7 @@ export class Cluster {
   readonly #queue = new EventQueue<ClusterEvent>();
   readonly #prng: Prng;
   readonly #observers: readonly ClusterObserver[];
-  readonly #trace: Trace | undefined;
+  readonly #tracer: Tracer | undefined;
   readonly #codes = new Map<string, number>();
   readonly #genesis: Genesis;
   #host: ClusterHost | undefined;
@@ -96,7 +87,7 @@ export class Cluster {
     this.options = resolveCoreOptions(settings.core);
     this.#prng = prng;
     this.#observers = observers;
-    this.#trace = trace;
+    this.#tracer = trace === undefined ? undefined : new Tracer(trace, () => this.#now);
     this.network = new Network(settings.nodes, settings.network, split(prng));
     const members = settings.prios.map((prio, index) => {
       const id = (index + 1) as NodeId;
@@ -151,6 +142,7 @@ export class Cluster {
     this.endImpostor();
     const process = this.#newProcess(node, node.disk, this.#observers, "started");
     node.process = process;
+    this.#tracer?.began(process);
     this.note(index, "start", { boot: process.boot });
     for (const observer of this.#observers) observer.started(process);
     this.#begin(process);
@@ -171,15 +163,16 @@ export class Cluster {
   startImpostor(index: number, disk: SimulatedDisk, how: "started" | "copied"): void {
     const process = this.#newProcess(this.node(index), disk, [], how);
     this.impostor = process;
-    this.note(index, "an impostor starts", { disk: disk.storageId, boot: process.boot });
+    this.#tracer?.began(process);
+    this.#noteOf(process, "an impostor starts", { disk: disk.storageId, boot: process.boot });
     this.#begin(process);
   }
 
   /** What it said and nobody has heard is lost with it. */
   endImpostor(): void {
     if (this.impostor === undefined) return;
-    this.note(this.impostor.index, "the impostor ends");
     this.impostor.alive = false;
+    this.#noteOf(this.impostor, "the impostor ends");
     this.impostor = undefined;
   }
 
@@ -201,11 +194,21 @@ export class Cluster {
   /** For the trace. */
   note(node: number | undefined, what: string, details?: unknown): void {
     this.hash.note(this.#code(what));
-    this.#trace?.({ atUs: this.#now, node: node === undefined ? undefined : node + 1, what, details });
+    this.#tracer?.note(node, what, details);
+  }
+
+  /** For the trace. */
+  failed(error: unknown): void {
+    this.#tracer?.failed(error);
+  }
+
+  #noteOf(impostor: SimulatedProcess, what: string, details?: unknown): void {
+    this.hash.note(this.#code(what));
+    this.#tracer?.noteOf(impostor, what, details);
   }
 
   handle(event: NodeEvent): void {
-    if (event.type === "deliver") return this.#deliver(event.to, event.from, event.message);
+    if (event.type === "deliver") return this.#deliver(event);
     const { process } = event;
     if (!process.alive) return;
     if (event.type === "turn") {
@@ -244,17 +247,15 @@ export class Cluster {
     this.hash.note(this.#now);
   }
 
-  #deliver(to: number, from: SimulatedProcess, message: PaxosMessage): void {
-    if (from.impostor && !from.alive) return;
+  #deliver({ to, from, message, traced }: Extract<NodeEvent, { readonly type: "deliver" }>): void {
+    if (from.impostor && !from.alive) return this.#tracer?.received(to, traced, from, message, "forgotten");
     const process = this.#listener(to);
-    if (process === undefined) return;
+    if (process === undefined) return this.#tracer?.received(to, traced, from, message, "dead");
     this.count(message.type, to);
-    if (!process.receive(from, this.settings.encoded ? messageCodec.decode(messageCodec.encode(message)) : message)) {
-      this.counts.refused += 1;
-      return;
-    }
-    this.#trace?.({ atUs: this.#now, node: to + 1, what: `from ${from.node}`, details: message });
-    this.touch(process);
+    const accepted = process.receive(from, this.settings.encoded ? messageCodec.decode(messageCodec.encode(message)) : message);
+    this.#tracer?.received(process, traced, from, message, accepted ? "accepted" : "refused");
+    if (accepted) this.touch(process);
+    else this.counts.refused += 1;
   }
 
   /** Who answers at the address of a node. */
@@ -269,7 +270,20 @@ export class Cluster {
     const nonce = this.#prng.below(2 ** 32);
     const impostor = disk !== node.disk;
     this.counts.starts += 1;
-    return new SimulatedProcess({ node: id, index, disk, nonce, options: this.options, random: split(this.#prng), tickUs, observers, how, impostor });
+    const random = split(this.#prng);
+    return new SimulatedProcess({
+      node: id,
+      index,
+      disk,
+      nonce,
+      options: this.options,
+      random,
+      tickUs,
+      observers,
+      how,
+      impostor,
+      tracer: this.#tracer,
+    });
   }
 
   #begin(process: SimulatedProcess): void {
@@ -282,7 +296,11 @@ export class Cluster {
     node.process = undefined;
     this.note(process.index, fenced ? "fenced" : "crash");
     if (this.leader === process) this.leader = undefined;
-    if (process.disk.cutPower()) for (const observer of this.#observers) observer.written(process);
+    this.#tracer?.acts(process);
+    const written = process.disk.cutPower();
+    this.#tracer?.writeEnded(process, "cut", written);
+    if (written) for (const observer of this.#observers) observer.written(process);
+    this.#tracer?.rests();
     for (const observer of this.#observers) observer.stopped(process);
     this.#host?.stopped(process, fenced);
     for (const { process: peer } of this.nodes) {
@@ -298,24 +316,33 @@ export class Cluster {
     const { disk } = process;
     if (disk.failing && !process.impostor) this.#host?.writeFailed(this.node(process.index));
     const before = disk.image;
+    this.#tracer?.acts(process);
     const ok = disk.end();
+    this.#tracer?.writeEnded(process, ok ? "done" : "failed", disk.image !== before);
     if (disk.image !== before && !process.impostor) for (const observer of this.#observers) observer.written(process);
+    this.#tracer?.rests();
     process.put(ok ? { type: "written" } : { type: "write-failed", reason: "injected" });
     return process.alive;
   }
 
   #run(process: SimulatedProcess): void {
+    this.#tracer?.acts(process);
     const actions = process.turn.run(this.#now / 1000);
     this.counts.turns += 1;
+    this.#tracer?.turned(process, actions);
     if (!process.impostor) for (const observer of this.#observers) observer.turned(process, actions);
-    if (this.#trace !== undefined) this.#traceActions(process, actions);
     for (const { to, message } of actions.sends) this.#send(process, to, message);
-    if (actions.write !== undefined) this.at(process.disk.begin(actions.write, this.#now), { type: "written", process });
+    if (actions.write !== undefined) {
+      const endsAt = process.disk.begin(actions.write, this.#now);
+      this.#tracer?.writeBegun(process, actions.write, endsAt);
+      this.at(endsAt, { type: "written", process });
+    }
     if (actions.load !== undefined) {
       const { from, through } = actions.load;
       this.at(this.#now + process.disk.readDelay(), { type: "load", process, after: from - 1, through });
     }
     for (const facts of actions.serve) this.at(this.#now + process.disk.readDelay(), { type: "serve", process, facts });
+    this.#tracer?.carriedOut(process, actions);
     if (!process.impostor) this.#tellHost(process, actions);
     if (actions.fence !== undefined) {
       if (process === this.impostor) return this.endImpostor();
@@ -346,21 +373,18 @@ export class Cluster {
 
   #send(process: SimulatedProcess, to: NodeId, message: PaxosMessage): void {
     const index = to - 1;
-    if (index < 0 || index >= this.nodes.length || index === process.index) return;
-    for (const at of this.network.send(this.#now, process.index, index, bytesOf(message))) {
-      this.at(at, { type: "deliver", to: index, from: process, message });
+    if (index < 0 || index >= this.nodes.length || index === process.index) {
+      this.#tracer?.sent(process, to, message, { type: "nowhere" });
+      return;
     }
+    const arrivals = this.network.send(this.#now, process.index, index, bytesOf(message));
+    const traced = this.#tracer?.sent(process, to, message, this.#fateOf(process.index, index, arrivals)) ?? 0;
+    for (const at of arrivals) this.at(at, { type: "deliver", to: index, from: process, message, traced });
   }
 
-  #traceActions(process: SimulatedProcess, actions: Actions): void {
-    const at = { atUs: this.#now, node: process.index + 1 };
-    for (const event of actions.events) this.#trace?.({ ...at, what: event.type, details: event });
-    for (const { to, message } of actions.sends) this.#trace?.({ ...at, what: `  to ${to}`, details: message });
-    if (actions.write !== undefined) this.#trace?.({ ...at, what: "  write", details: actions.write });
-    if (actions.leadership !== undefined) this.#trace?.({ ...at, what: "  leadership", details: actions.leadership });
-    for (const settled of actions.settled) this.#trace?.({ ...at, what: "  settled", details: settled });
-    for (const answered of actions.answered) this.#trace?.({ ...at, what: "  answered", details: answered });
-    if (actions.fence !== undefined) this.#trace?.({ ...at, what: "  fence", details: actions.fence });
+  #fateOf(from: number, to: number, atUs: Arrivals): MessageFate {
+    if (atUs.length > 0) return { type: "arrives", atUs };
+    return { type: this.network.isCut(from, to) ? "cut" : "lost" };
   }
 
   /** A number for a word, the same in each run: they are given out in the order of first use. */

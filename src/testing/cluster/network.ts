@@ -92,6 +92,10 @@ export class Network {
     }
   }
 
+  isCut(from: number, to: number): boolean {
+    return this.#link(from, to).cut;
+  }
+
   /** Both ways. */
   isOpen(a: number, b: number): boolean {
     return !this.#link(a, b).cut && !this.#link(b, a).cut;

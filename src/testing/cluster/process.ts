@@ -10,6 +10,7 @@ import { Turn, type TurnInput } from "../../paxos/turn.ts";
 import type { SimulatedDisk } from "./disk.ts";
 import { ListMachine } from "./machine.ts";
 import type { ClusterObserver, ObservedProcess } from "./observed.ts";
+import type { Tracer } from "./tracer.ts";
 
 export interface ProcessStart {
   readonly node: NodeId;
@@ -26,6 +27,7 @@ export interface ProcessStart {
   readonly how: "started" | "copied";
   /** Not on its node's disk. */
   readonly impostor: boolean;
+  readonly tracer?: Tracer | undefined;
 }
 
 /** Ticks that a process makes up for, at most, when it was paused. */
@@ -43,6 +45,7 @@ export class SimulatedProcess implements ObservedProcess {
   readonly tickUs: number;
   readonly impostor: boolean;
   readonly #sessions = new Sessions();
+  readonly #tracer: Tracer | undefined;
   #backlog: TurnInput[] = [];
   #missedTicks = 0;
   alive = true;
@@ -52,7 +55,7 @@ export class SimulatedProcess implements ObservedProcess {
   leads: Epoch | undefined;
 
   constructor(start: ProcessStart) {
-    const { node, index, disk, nonce, options, random, tickUs, observers, how, impostor } = start;
+    const { node, index, disk, nonce, options, random, tickUs, observers, how, impostor, tracer } = start;
     const recovered = disk.recover(node, how);
     this.node = node;
     this.index = index;
@@ -62,6 +65,7 @@ export class SimulatedProcess implements ObservedProcess {
     this.disk = disk;
     this.tickUs = tickUs;
     this.impostor = impostor;
+    this.#tracer = tracer;
     this.machine = new ListMachine((at, payload) => {
       for (const observer of observers) observer.applied(this, at, payload);
     });
@@ -69,6 +73,7 @@ export class SimulatedProcess implements ObservedProcess {
   }
 
   put(input: TurnInput): void {
+    this.#tracer?.input(this, input);
     if (this.paused) this.#backlog.push(input);
     else this.turn.put(input);
   }

@@ -6,7 +6,7 @@ import type { NodeId } from "../../base/ids.ts";
 import { createPrng } from "../../base/prng.ts";
 import { resolveCoreOptions } from "../../paxos/core/options.ts";
 import { checkLinearizability, historyText } from "../linearizability.ts";
-import { Cluster, type ClusterEvent, type SimulatedNode, type Trace } from "./cluster.ts";
+import { Cluster, type ClusterEvent, type SimulatedNode } from "./cluster.ts";
 import type { SimulatedDisk } from "./disk.ts";
 import { Faults, type ScheduledFault } from "./faults.ts";
 import { type ClusterObserver, Violation } from "./observed.ts";
@@ -14,6 +14,7 @@ import type { SimulatedProcess } from "./process.ts";
 import { SafetyChecker } from "./safety.ts";
 import { wentBack } from "./safety-disk.ts";
 import { type ClusterSettings, drawSettings, type FaultKind, type Profile } from "./settings.ts";
+import type { Trace } from "./trace.ts";
 import { Workload } from "./workload.ts";
 
 export interface SimulationOptions {
@@ -84,6 +85,7 @@ export function simulateCluster(options: SimulationOptions): ClusterReport {
   try {
     return run.run();
   } catch (error) {
+    run.failed(error);
     throw new SimulationFailure(seed, profile, settings, run.faults, error);
   }
 }
@@ -130,6 +132,11 @@ class Run {
 
   get faults(): readonly ScheduledFault[] {
     return this.#faults.struck;
+  }
+
+  /** For the trace. */
+  failed(error: unknown): void {
+    this.#cluster.failed(error);
   }
 
   run(): ClusterReport {

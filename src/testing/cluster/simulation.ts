@@ -171,6 +171,10 @@ class Run {
     }
   }
 
+  #stepUntil(time: number): void {
+    while (this.#cluster.now < time) this.#step();
+  }
+
   /** @returns how long it took, in ms. */
   #requireProgress(): number {
     const healthy = this.#drawQuorum();
@@ -238,10 +242,10 @@ class Run {
     const up = others.slice(0, Math.floor(cluster.nodes.length / 2));
     const down = others.slice(up.length);
     for (const index of down) cluster.crash(index);
-    const { chosenThrough } = this.#safety;
     this.#workload.probe(up, PROBE_PATIENCE * this.#electionUs);
-    const until = cluster.now + STANDSTILL * this.#electionUs;
-    while (cluster.now < until) this.#step();
+    this.#stepUntil(cluster.now + this.#electionUs / 2); // what was under way may still be chosen; no campaign begins before
+    const { chosenThrough } = this.#safety;
+    this.#stepUntil(cluster.now + STANDSTILL * this.#electionUs);
     if (this.#safety.chosenThrough > chosenThrough) throw new Violation("identity", "a disk that is not the member's decides nothing", this.#state());
     for (const index of down) cluster.start(index);
   }

@@ -13,7 +13,10 @@ import { explorationText, MOST_STATES, SCOPES, scopeText } from "../test/support
 const { values } = parseArgs({ options: { minutes: { type: "string" }, scope: { type: "string" } } });
 const end = performance.now() + Number(values.minutes ?? 10) * 60_000;
 const scopes = SCOPES.filter(({ name }) => values.scope === undefined || values.scope === name);
-if (scopes.length === 0) throw new Error(`no scope ${values.scope}: there are ${SCOPES.map(({ name }) => name).join(", ")}`);
+if (scopes.length === 0) {
+  console.error(`--scope ${values.scope} is none of ${SCOPES.map(({ name }) => name).join(", ")}`);
+  process.exit(2);
+}
 
 for (const scope of scopes) {
   console.log(scopeText(scope));

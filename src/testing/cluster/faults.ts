@@ -2,6 +2,7 @@
  * What goes wrong, and when it is put right again. Only what the protocol promises to stand is in here: no disk forgets what it has acknowledged, and a copy of a
  * disk speaks only where its original is known. A fault is data: whoever knows all of them can bring them about again, or leave some out.
  */
+import { OracleError } from "../../base/errors.ts";
 import { createPrng, type Prng } from "../../base/prng.ts";
 import type { Cluster } from "./cluster.ts";
 import { Nemesis } from "./nemesis.ts";
@@ -26,6 +27,27 @@ export interface ScheduledFault {
   readonly fault: Fault;
 }
 
+/** @throws OracleError TSO_INVALID_OPTION for a fault at a node that is not there, naming it */
+function checkScript(script: readonly ScheduledFault[], nodes: number): void {
+  for (const [place, { fault }] of script.entries()) {
+    const wrong = nodesOf(fault).find((node) => !Number.isSafeInteger(node) || node < 1 || node > nodes);
+    if (wrong !== undefined) throw new OracleError("TSO_INVALID_OPTION", `faults.script[${place}] is about node ${wrong}: there are 1 to ${nodes}`);
+  }
+}
+
+function nodesOf(fault: Fault): readonly number[] {
+  switch (fault.type) {
+    case "topology":
+      return fault.cut.flat();
+    case "falseHint":
+      return [fault.node, fault.about];
+    case "sendBlocked":
+      return [fault.node, ...fault.peers];
+    default:
+      return [fault.node];
+  }
+}
+
 export class Faults {
   /** Those that struck, in order. */
   readonly struck: ScheduledFault[] = [];
@@ -44,6 +66,7 @@ export class Faults {
   #frozen = false;
 
   constructor(cluster: Cluster, prng: Prng) {
+    checkScript(cluster.settings.faults.script ?? [], cluster.nodes.length);
     this.#cluster = cluster;
     this.#restarts = createPrng(prng.below(2 ** 32));
     this.#nemesis = new Nemesis(cluster, prng);

@@ -119,3 +119,36 @@ test("a stranger teaches no rounds: the next ballot is as if it had not spoken",
   }
   expect(node.inspect()).toMatchObject({ role: "candidate", ballot: { round: 6 } });
 });
+
+describe("a campaign that is asked for", () => {
+  const start = { log: [...genesis.entries], promised: ballot(0, 1), accepted: genesis.image.accepted, decided: 1 };
+  const tick: Input = { type: "tick" };
+  const campaign: Input = { type: "campaign" };
+  const probation = Array.from({ length: resolveCoreOptions().probationTicks }, () => tick);
+
+  test("begins at once, for a follower and for a candidate that has begun one, with a ballot never used before", () => {
+    const node = replica(start);
+    node.step(probation, 0);
+    const first = node.step([campaign], 0);
+    expect(node.inspect()).toMatchObject({ role: "candidate", ballot: { round: 1, node: 1 } });
+    expect(first.sends).toEqual([]); // nobody hears of it before the disk has it (W2)
+    expect(first.persist?.image.promised).toMatchObject({ round: 1, node: 1 });
+    node.step([campaign], 0);
+    expect(node.inspect()).toMatchObject({ role: "candidate", ballot: { round: 2, node: 1 } });
+  });
+
+  test("not in probation (I4)", () => {
+    const node = replica(start);
+    expect(node.step([campaign], 0).persist).toBeUndefined();
+    expect(node.inspect().role).toBe("follower");
+  });
+
+  test("not without a vote", () => {
+    const image = { ...genesis.image, promised: ballot(0, 1) };
+    const recovered = { node: 1 as NodeId, storageId: "another disk", boot: 1, image, runs: [{ from: slot(1), origin: image.lastOrigin }] };
+    const node = new PaxosReplica({ ...recovered, tail: genesis.entries }, resolveCoreOptions(), createPrng(1));
+    node.step(probation, 0);
+    expect(node.step([campaign], 0).persist).toBeUndefined();
+    expect(node.inspect().role).toBe("follower");
+  });
+});

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { Fault } from "../../../src/testing/cluster/faults.ts";
 import { type ClusterObserver, Violation } from "../../../src/testing/cluster/observed.ts";
 import { drawSettings, type Profile } from "../../../src/testing/cluster/settings.ts";
 import { shrinkFailure } from "../../../src/testing/cluster/shrink.ts";
@@ -104,4 +105,18 @@ test("what fails without any fault is left with none; what fails otherwise meanw
   const shrunk = shrinkFailure(failure as SimulationFailure, { observers });
   expect(shrunk.failure.cause).toMatchObject({ check: "planted" });
   expect(shrunk.failure.settings.faults.script).toEqual([]);
+});
+
+test.each([
+  [{ type: "crash", node: 9, forUs: 1 }, "faults.script[1] is about node 9: there are 1 to"],
+  [{ type: "topology", name: "mine", cut: [[1, 0]], forUs: 1 }, "faults.script[1] is about node 0: there are 1 to"],
+  [{ type: "sendBlocked", node: 1, peers: [1.5], forUs: 1 }, "faults.script[1] is about node 1.5: there are 1 to"],
+  [{ type: "falseHint", node: 1, about: 8 }, "faults.script[1] is about node 8: there are 1 to"],
+] satisfies readonly (readonly [Fault, string])[])("a script with %j is refused before anything runs", (fault, message) => {
+  const settings = drawSettings(1, "default");
+  const script = [
+    { atUs: 1, fault: { type: "writeError", node: 1 } as const },
+    { atUs: 2, fault },
+  ];
+  expect(() => simulateCluster({ seed: 1, settings: { ...settings, faults: { ...settings.faults, script } } })).toThrow(message);
 });

@@ -12,6 +12,7 @@ export const MARKS = {
   "candidate-timeout": "a campaign was not won in time",
   "hint-campaign": "a node campaigns because the connection to its leader was lost (E6)",
   rebid: "a leader campaigns again, for a member is stuck above it (Q3)",
+  "held-up": "a follower gives up a leader that decides nothing, for there is a quorum without it (E3)",
   "sticky-reject": "a prepare is refused: this node has a leader, or is one (P1)",
   "grace-reject": "a prepare is refused: another was promised a moment ago (P1)",
   "probation-timeout": "a process begins to vouch although few peers were heard (I4)",

@@ -330,6 +330,11 @@ export const PROTOCOL_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: "E3: a follower keeps a leader that decides nothing, though there is a quorum without it",
+    edits: [{ file: `${CORE}election.ts`, find: " && !isHeldUp(replica, follower, connected);", replace: ";" }],
+    tests: ["test/sim/scenarios.test.ts"],
+  },
+  {
     name: "F1: proposals are taken without limit",
     edits: [
       {

@@ -14,6 +14,9 @@ import { retransmit } from "./replication.ts";
 import { becomeFollower, coolDown, isHappyLeader, restartPatience } from "./roles.ts";
 import type { Follower, Leader, Replica } from "./state.ts";
 
+/** A leader that can do something about it has given up after `progressTicks` (rule Q4). */
+const HELD_UP = 2;
+
 export function onTick(replica: Replica): void {
   replica.now += 1;
   if (replica.probation !== undefined && replica.now >= replica.probation.until) {
@@ -52,9 +55,9 @@ function superviseRole(replica: Replica): void {
 
 function superviseFollower(replica: Replica, follower: Follower): void {
   const { election } = replica;
-  election.happy = isHappyFollower(replica, follower);
-  if (election.happy) election.hint = undefined;
   const connected = connectedVoters(replica);
+  election.happy = isHappyFollower(replica, follower) && !isHeldUp(replica, follower, connected);
+  if (election.happy) election.hint = undefined;
   const calm = election.happy || connected.some((id) => election.answers.get(id)?.happy === true);
   // Patience is reckoned from when nobody near had a leader: who lacks one all the time must not jump at a neighbour's moment of doubt.
   if (calm !== election.calm) restartPatience(replica);
@@ -72,6 +75,20 @@ function isHappyFollower(replica: Replica, { leader }: Follower): boolean {
   if (leader === undefined || !isConnected(replica, leader.node)) return false;
   const answer = replica.election.answers.get(leader.node);
   return answer?.happy === true && sameBallot(answer.leader, leader);
+}
+
+/**
+ * E3. Nothing of what its leader sent is decided, for long, and there is a quorum without that leader. Of those that the leader reaches one may be far behind, or have a disk that
+ * hangs: they answer, so it stays in office, and would keep this node from those who could decide.
+ */
+function isHeldUp(replica: Replica, { leader }: Follower, connected: readonly NodeId[]): boolean {
+  const { election, log, decidedThrough, now, options } = replica;
+  if (log.last === decidedThrough || election.stalled?.decidedThrough !== decidedThrough) election.stalled = { decidedThrough, since: now };
+  if (now - election.stalled.since <= HELD_UP * options.progressTicks) return false;
+  const self = replica.voters.includes(replica.node) ? 1 : 0;
+  if (connected.filter((id) => id !== leader?.node).length + self < replica.quorum) return false;
+  mark("held-up");
+  return true;
 }
 
 /** E4, and E6 where the connection to the leader was lost. That nobody near has a leader, the caller has seen. */

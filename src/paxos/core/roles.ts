@@ -22,6 +22,7 @@ export function becomeFollower(replica: Replica, reason: RoleReason): Follower {
   const follower = newFollower();
   replica.role = follower;
   replica.election.happy = false;
+  replica.election.stalled = undefined;
   restartPatience(replica);
   return follower;
 }

@@ -174,6 +174,8 @@ export interface Election {
   graceUntil: number;
   graceSince: number;
   graceFor: NodeId | undefined;
+  /** Of a follower with undecided entries: since when nothing more is decided, in this reign. */
+  stalled: { readonly decidedThrough: Slot; readonly since: number } | undefined;
   /** The connection to the leader was lost: until when, from which round on answers count, and not before when. */
   hint: { readonly until: number; readonly fromRound: number; readonly fireAt: number } | undefined;
 }
@@ -407,6 +409,7 @@ function newElection({ maxRound, delay, nextRoundAt }: Pick<Election, "maxRound"
     graceUntil: 0,
     graceSince: 0,
     graceFor: undefined,
+    stalled: undefined,
     hint: undefined,
   };
 }

@@ -20,12 +20,7 @@ import { type TraceEvent, TraceRecorder } from "../src/testing/cluster/trace.ts"
 import { traceDiagram } from "../src/testing/diagram/diagram.ts";
 import { traceText } from "../src/testing/diagram/trace-text.ts";
 import { type SingleNodeReport, simulateSingleNode } from "../src/testing/single-node.ts";
-
-const TWICE_EVERY = 50;
-/** What a run should come to, or it shows little. */
-const ENOUGH = { decided: 200, leaderChanges: 2 };
-/** Of a report, with their distributions over all runs. */
-const ROWS = ["events", "decided", "leaderChanges", "campaigns", "maxRound", "coreSettledMs", "convergedMs", "undecidedKeys"] as const;
+import { ENOUGH, ROWS, type Row, TWICE_EVERY } from "./campaign/results.ts";
 
 const { values } = parseArgs({
   options: {
@@ -95,7 +90,7 @@ function clusters(forSeconds: number, profiles: readonly Profile[]): void {
   );
 }
 
-type Rows = Record<(typeof ROWS)[number], number[]>;
+type Rows = Record<Row, number[]>;
 
 function newRows(): Rows {
   return { events: [], decided: [], leaderChanges: [], campaigns: [], maxRound: [], coreSettledMs: [], convergedMs: [], undecidedKeys: [] };

@@ -9,9 +9,7 @@ import { inspect } from "node:util";
 import { countMarks } from "../../src/base/marks.ts";
 import type { Profile } from "../../src/testing/cluster/settings.ts";
 import { SimulationFailure, simulateCluster } from "../../src/testing/cluster/simulation.ts";
-import { type Chunk, ROWS } from "./results.ts";
-
-const TWICE_EVERY = 50;
+import { type Chunk, ROWS, TWICE_EVERY } from "./results.ts";
 
 const [profile, from = "", count = "", output = ""] = process.argv.slice(2) as [Profile, string, string, string];
 const began = performance.now();

@@ -1,7 +1,7 @@
 /** A campaign as a page of `docs/campaigns/`. */
 import { MARKS, type Mark } from "../../src/base/marks.ts";
 import type { Profile } from "../../src/testing/cluster/settings.ts";
-import { type Chunk, ROWS, type Row, type StepResult } from "./results.ts";
+import { type Chunk, ENOUGH, ROWS, type Row, type StepResult, TWICE_EVERY } from "./results.ts";
 
 export interface Campaign {
   readonly date: string;
@@ -22,7 +22,7 @@ export function campaignPage(campaign: Campaign): string {
   return [
     `# Campaign of ${date}`,
     "",
-    `Commit ${commit}, \`${command}\`, ${machine}. ${runs.toLocaleString("en")} runs of clusters, ${failure === undefined ? "no violation" : `**ended by: ${failure}**`}. Every 50th seed was run twice and left the same trace.`,
+    `Commit ${commit}, \`${command}\`, ${machine}. ${runs.toLocaleString("en")} runs of clusters, ${failure === undefined ? "no violation" : `**ended by: ${failure}**`}. Every ${TWICE_EVERY}th seed was run twice and left the same trace.`,
     "",
     ...seedTable(chunks),
     "",
@@ -56,7 +56,7 @@ function seedTable(chunks: readonly Chunk[]): string[] {
   return [
     "## Seeds",
     "",
-    "| profile | seeds | runs | events | decided entries, median (99 %) | leader changes, median (99 %) | below 200 decided | below 2 leader changes | core seconds | events/s |",
+    `| profile | seeds | runs | events | decided entries, median (99 %) | leader changes, median (99 %) | below ${ENOUGH.decided} decided | below ${ENOUGH.leaderChanges} leader changes | core seconds | events/s |`,
     "|---|---|---|---|---|---|---|---|---|---|",
     ...profiles.map((profile) =>
       seedRow(
@@ -71,7 +71,7 @@ function seedRow(profile: Profile, chunks: readonly Chunk[]): string {
   const runs = chunks.flatMap((chunk) => chunk.runs);
   const column = (row: Row): number[] => runs.map((run) => run[ROWS.indexOf(row)] ?? 0).toSorted((a, b) => a - b);
   const spread = (row: Row): string => `${format(at(column(row), 0.5))} (${format(at(column(row), 0.99))})`;
-  const below = (row: Row, enough: number): string => format(column(row).filter((value) => value < enough).length);
+  const below = (row: keyof typeof ENOUGH): string => format(column(row).filter((value) => value < ENOUGH[row]).length);
   const events = column("events").reduce((sum, value) => sum + value, 0);
   const seconds = chunks.reduce((sum, chunk) => sum + chunk.seconds, 0);
   const cells = [
@@ -81,8 +81,8 @@ function seedRow(profile: Profile, chunks: readonly Chunk[]): string {
     format(events),
     spread("decided"),
     spread("leaderChanges"),
-    below("decided", 200),
-    below("leaderChanges", 2),
+    below("decided"),
+    below("leaderChanges"),
     format(Math.round(seconds)),
     format(Math.round(events / seconds)),
   ];

@@ -18,6 +18,11 @@ export const ROWS = [
 ] as const satisfies readonly (keyof ClusterReport)[];
 export type Row = (typeof ROWS)[number];
 
+/** What a run should come to, or it shows little. */
+export const ENOUGH = { decided: 200, leaderChanges: 2 } as const;
+/** So many seeds are run twice, and must leave the same trace. */
+export const TWICE_EVERY = 50;
+
 /** Seeds of one profile, one after the other. */
 export interface Chunk {
   readonly profile: Profile;

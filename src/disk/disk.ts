@@ -8,6 +8,8 @@ export interface Disk {
   /** The names in a directory, in order. */
   list(directory: string): Promise<readonly string[]>;
   read(path: string): Promise<Uint8Array>;
+  /** Reads `length` bytes from `position` on, or as many as there are. */
+  readPart(path: string, position: number, length: number): Promise<Uint8Array>;
   /** Opens a new file for writing; fails with EEXIST where the name is taken. */
   create(path: string): Promise<DiskFile>;
   /** Opens a file that exists, for writing. */

@@ -60,6 +60,18 @@ export interface EncodedFrame {
   /** Padded to whole sectors. */
   readonly bytes: Uint8Array;
   readonly bodyCrc: number;
+  /** Where the operations begin in it. */
+  readonly opsAt: number;
+}
+
+/** Before each operation of a frame stands its length. */
+export const OP_LENGTH_BYTES = 4;
+
+/** Where a frame's operations are on disk: one after the other. */
+export interface FrameAddress {
+  readonly segment: number;
+  /** Of the first operation's length, in the segment's file. */
+  readonly opsAt: number;
 }
 
 export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
@@ -111,6 +123,7 @@ export function encodeFrame(frame: Frame, place: FramePlace): EncodedFrame {
   let at = HEAD + mapLength;
   bytes.set(frame.meta, at);
   at += frame.meta.length;
+  const opsAt = at;
   for (const op of frame.ops) {
     view.setUint32(at, op.length, true);
     bytes.set(op, at + 4);
@@ -133,7 +146,7 @@ export function encodeFrame(frame: Frame, place: FramePlace): EncodedFrame {
   view.setUint8(72, frame.kind === "batch" ? 1 : 2);
   view.setUint32(76, crc32(bytes.subarray(HEAD, HEAD + mapLength)), true);
   view.setUint32(4, crc32(bytes.subarray(8, HEAD)), true);
-  return { bytes, bodyCrc };
+  return { bytes, bodyCrc, opsAt };
 }
 
 /** What a frame's first sector says, checked by its own checksum. */
@@ -192,6 +205,11 @@ export function decodeFrameBody(segment: Uint8Array, at: number, head: FrameHead
     position += 4 + length;
   }
   return { meta, ops };
+}
+
+/** Where the operations begin of a frame that begins at `at`. */
+export function opsAtOf(at: number, { mapLength, metaLength }: FrameHead): number {
+  return at + HEAD + mapLength + metaLength;
 }
 
 /** Bytes on disk of a frame of `length` bytes. */

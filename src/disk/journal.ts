@@ -4,23 +4,28 @@
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { messageOf, OracleError } from "../base/errors.ts";
+import { OracleError } from "../base/errors.ts";
 import { failpoint, failpointsArmed } from "../base/failpoints.ts";
-import { InvariantViolation, invariant } from "../base/invariant.ts";
+import { invariant } from "../base/invariant.ts";
 import { type DirectoryLock, type Disk, type DiskFile, isErrno } from "./disk.ts";
-import { encodeFrame, encodeSegmentHeader, type Frame, type FrameContent, SECTOR } from "./frame.ts";
-import { listSegments, recoverSegments, segmentName, unfinishedName } from "./recovery.ts";
+import { type EncodedFrame, encodeFrame, encodeSegmentHeader, type Frame, type FrameAddress, type FrameContent, SECTOR } from "./frame.ts";
+import { damaged, listSegments, type Recovered, recoverSegments, segmentName, unfinishedName } from "./recovery.ts";
+import { guardStorage, storageError } from "./storage-error.ts";
 
 export interface JournalOptions {
   readonly disk: Disk;
   readonly directory: string;
   /** Bytes that a segment is filled with before use, so that a flush need not make the file longer. @defaultValue 8 MiB */
   readonly segmentBytes?: number | undefined;
+  /** What to tell whoever finds the directory damaged: the way out. */
+  readonly wayOut?: string | undefined;
 }
 
 export interface JournalOpening extends JournalOptions {
   /** Called with every frame that counts, in order, before the journal can be used. A throw refuses the directory. */
-  readonly replay: (frame: Frame) => void;
+  readonly replay: (frame: Frame & FrameAddress) => void;
+  /** Called when all were replayed, for what can be judged only then. A throw refuses the directory. */
+  readonly verify?: (() => void) | undefined;
   /** The image that the next process begins with, from the newest one on disk: it is made durable before `openJournal` returns. */
   readonly revive: (newestMeta: Uint8Array) => Uint8Array;
 }
@@ -33,6 +38,8 @@ export interface AppendOptions {
 }
 
 const SEGMENT_BYTES = 8 * 1024 * 1024;
+/** Of the segment that a process begins with: it is to start soon, and one that is started again and again must not fill the disk. */
+const FIRST_SEGMENT_BYTES = 256 * 1024;
 
 /** Makes the directory and a journal with one frame in it. @throws OracleError TSO_WRONG_FORMAT where there is one already, or something else. */
 export async function createJournal(options: JournalOptions, first: FrameContent): Promise<Journal> {
@@ -44,7 +51,8 @@ export async function createJournal(options: JournalOptions, first: FrameContent
       if (segments.length > 0) throw new OracleError("TSO_WRONG_FORMAT", `${directory} holds a journal already`);
       for (const name of unfinished) await disk.remove(join(directory, name));
       const journal = new Journal({ disk, directory, segmentBytes, storageId: randomBytes(16), lock, firstSegment: 1, torn: false });
-      await journal.begin({ number: 1, firstSegment: 1, before: { seq: 0, bodyCrc: 0 }, kind: "batch", content: first });
+      const bytes = Math.min(segmentBytes, FIRST_SEGMENT_BYTES);
+      await journal.begin({ number: 1, firstSegment: 1, before: { seq: 0, bodyCrc: 0 }, kind: "batch", content: first, bytes });
       return journal;
     });
   });
@@ -61,14 +69,12 @@ export async function hasJournal({ disk, directory }: JournalOptions): Promise<b
  * @throws OracleError TSO_LOCKED, TSO_STORAGE for damage or a disk that fails, TSO_WRONG_FORMAT for a newer format or a foreign directory.
  */
 export async function openJournal(options: JournalOpening): Promise<Journal> {
-  const { disk, directory, segmentBytes = SEGMENT_BYTES, replay, revive } = options;
+  const { disk, directory, segmentBytes = SEGMENT_BYTES, revive } = options;
   return guardStorage(directory, () =>
     withLock(disk, directory, async (lock) => {
       const { segments, unfinished } = await listSegments(disk, directory);
       if (segments.length === 0) throw new OracleError("TSO_WRONG_FORMAT", `${directory} holds no journal`);
-      const recovered = await recoverSegments(disk, directory, segments);
-      for await (const frame of recovered.frames) replay(frame);
-
+      const recovered = await replayAll(options, segments);
       const { newest, before, lastSegment, storageId } = recovered;
       // A killed process may have left a name that only the cache has: were the next one durable and this one not, a segment would be missing.
       await disk.syncDirectory(directory);
@@ -79,6 +85,7 @@ export async function openJournal(options: JournalOpening): Promise<Journal> {
         number: lastSegment + 1,
         firstSegment: newest.firstSegment,
         before,
+        bytes: Math.min(segmentBytes, FIRST_SEGMENT_BYTES),
         kind: "recover",
         content: { meta: revive(newest.meta), ops: newest.ops },
       });
@@ -91,6 +98,64 @@ export async function openJournal(options: JournalOpening): Promise<Journal> {
       return journal;
     }),
   );
+}
+
+/** What a journal that nobody has open consists of. */
+export interface JournalFound {
+  readonly storageId: Uint8Array;
+  /** Segments that count, the oldest and the newest. */
+  readonly firstSegment: number;
+  readonly lastSegment: number;
+  readonly frames: number;
+  readonly torn: boolean;
+  /** Of the newest frame. */
+  readonly seq: number;
+  readonly meta: Uint8Array;
+}
+
+/** Reads all that `openJournal` would, and judges it alike; nothing is changed. @throws OracleError as `openJournal` does. */
+export async function inspectJournal(options: Omit<JournalOpening, "revive">): Promise<JournalFound> {
+  const { disk, directory, replay } = options;
+  return guardStorage(directory, () =>
+    withLock(disk, directory, async (lock) => {
+      const { segments } = await listSegments(disk, directory);
+      if (segments.length === 0) throw new OracleError("TSO_WRONG_FORMAT", `${directory} holds no journal`);
+      let frames = 0;
+      const counted = (frame: Frame & FrameAddress): void => {
+        replay(frame);
+        frames += 1;
+      };
+      const { storageId, newest, lastSegment, torn } = await replayAll({ ...options, replay: counted }, segments);
+      await lock.release();
+      return { storageId, firstSegment: newest.firstSegment, lastSegment, frames, torn, seq: newest.seq, meta: newest.meta };
+    }),
+  );
+}
+
+/** Reads everything that counts. What does not fit is told with the way out. */
+async function replayAll(
+  { disk, directory, wayOut, replay, verify }: Omit<JournalOpening, "revive">,
+  segments: readonly number[],
+): Promise<Recovered> {
+  try {
+    const recovered = await recoverSegments(disk, directory, segments);
+    for await (const frame of recovered.frames) replayOne(directory, replay, frame);
+    verify?.();
+    return recovered;
+  } catch (error) {
+    if (!(error instanceof OracleError) || error.code !== "TSO_STORAGE") throw error;
+    throw new OracleError("TSO_STORAGE", `${error.detail}. Nothing was changed. ${wayOut ?? ""}`.trimEnd(), { cause: error.cause });
+  }
+}
+
+/** What the caller finds wrong with a frame is told with the frame's place. */
+function replayOne(directory: string, replay: JournalOpening["replay"], frame: Frame & FrameAddress): void {
+  try {
+    replay(frame);
+  } catch (error) {
+    if (!(error instanceof OracleError)) throw error;
+    throw new OracleError(error.code, damaged(join(directory, segmentName(frame.segment)), frame.opsAt, error.detail).detail, { cause: error });
+  }
 }
 
 interface JournalParts {
@@ -109,6 +174,14 @@ interface SegmentStart {
   readonly before: { readonly seq: number; readonly bodyCrc: number };
   readonly kind: Frame["kind"];
   readonly content: FrameContent;
+  /** Of its file, unless its first frame needs more. */
+  readonly bytes: number;
+}
+
+/** A file of zeros, flushed, which a segment can begin in. */
+interface SpareFile {
+  readonly file: DiskFile;
+  readonly path: string;
 }
 
 /** The segment that frames go to. */
@@ -116,6 +189,8 @@ interface OpenSegment {
   readonly file: DiskFile;
   readonly number: number;
   readonly nonce: Uint8Array;
+  /** Of its file. */
+  readonly bytes: number;
   /** Where the next frame goes. */
   end: number;
 }
@@ -129,6 +204,9 @@ export class Journal {
   readonly #segmentBytes: number;
   readonly #lock: DirectoryLock;
   #segment: OpenSegment | undefined;
+  /** For the next segment, once this one is half full; resolves with nothing where it could not be made. */
+  #spare: Promise<SpareFile | undefined> | undefined;
+  #newest: FrameAddress = { segment: 0, opsAt: 0 };
   #last = { seq: 0, bodyCrc: 0 };
   #firstSegment: number;
   #busy = false;
@@ -152,6 +230,11 @@ export class Journal {
     return this.#segment?.number ?? 0;
   }
 
+  /** Where the newest frame is: after an opening, the one that was written again. */
+  get newest(): FrameAddress {
+    return this.#newest;
+  }
+
   /** The oldest segment that still counts. */
   get firstSegment(): number {
     return this.#firstSegment;
@@ -164,7 +247,7 @@ export class Journal {
 
   /** Whether a frame of `bytes` of content would begin a new segment. */
   wouldRoll(bytes: number): boolean {
-    return this.#segment !== undefined && this.#segment.end + bytes + 2 * SECTOR > this.#segmentBytes;
+    return this.#segment !== undefined && this.#segment.end + bytes + 2 * SECTOR > this.#segment.bytes;
   }
 
   /**
@@ -183,18 +266,19 @@ export class Journal {
     this.#busy = true;
     try {
       const encoded = this.#encode(segment.nonce, { kind: "batch", firstSegment, content });
-      const full = segment.end > SECTOR && segment.end + encoded.bytes.length > this.#segmentBytes;
+      const full = segment.end > SECTOR && segment.end + encoded.bytes.length > segment.bytes;
       if (full || options.roll === true) {
         await segment.file.close();
-        await this.begin({ number: segment.number + 1, firstSegment, before: this.#last, kind: "batch", content });
+        const bytes = this.#segmentBytes;
+        await this.begin({ number: segment.number + 1, firstSegment, before: this.#last, kind: "batch", content, bytes });
       } else {
         if (failpointsArmed()) await failpoint("journal/before-write");
         await segment.file.write(encoded.bytes, segment.end);
         if (failpointsArmed()) await failpoint("journal/before-sync");
         await segment.file.datasync();
-        segment.end += encoded.bytes.length;
-        this.#last = { seq: this.#last.seq + 1, bodyCrc: encoded.bodyCrc };
+        this.#note(segment, segment.end, encoded);
       }
+      if (segment.end > segment.bytes / 2) this.#spare ??= this.#makeSpare(this.segment + 1);
       await this.#release(firstSegment);
       return encoded.bytes.length;
     } catch (error) {
@@ -210,6 +294,7 @@ export class Journal {
     this.#closed = true;
     invariant(!this.#busy, "a journal is closed between frames");
     try {
+      await this.#dropSpare();
       await this.#segment?.file.close();
     } finally {
       await this.#lock.release();
@@ -221,30 +306,81 @@ export class Journal {
    * without a good frame is never what a crash left. A name that is taken means that another process writes here.
    * @internal
    */
-  async begin({ number, firstSegment, before, kind, content }: SegmentStart): Promise<void> {
+  async begin({ number, firstSegment, before, kind, content, bytes: least }: SegmentStart): Promise<void> {
     const nonce = randomBytes(16);
-    const unfinished = join(this.#directory, unfinishedName(number));
-    const path = join(this.#directory, segmentName(number));
     this.#last = before;
     const encoded = this.#encode(nonce, { kind, firstSegment, content });
-    const bytes = new Uint8Array(Math.max(this.#segmentBytes, SECTOR + encoded.bytes.length));
+    const filled = SECTOR + encoded.bytes.length;
+    const fileBytes = Math.max(least, filled);
     const { storageId } = this;
-    bytes.set(encodeSegmentHeader({ number, nonce, storageId, prevSeq: before.seq, prevBodyCrc: before.bodyCrc, fileBytes: bytes.length }), 0);
-    bytes.set(encoded.bytes, SECTOR);
+    const header = encodeSegmentHeader({ number, nonce, storageId, prevSeq: before.seq, prevBodyCrc: before.bodyCrc, fileBytes });
     if (failpointsArmed()) await failpoint("journal/before-roll");
-    const file = await this.#disk.create(unfinished);
+    // A spare file holds its zeros already.
+    const spare = await this.#takeSpare(fileBytes);
+    const bytes = new Uint8Array(spare === undefined ? fileBytes : filled);
+    bytes.set(header, 0);
+    bytes.set(encoded.bytes, SECTOR);
+    const { file, path } = spare ?? (await this.#createUnfinished(number));
     try {
       await file.write(bytes, 0);
       await file.datasync();
-      await this.#name(unfinished, path);
+      await this.#name(path, join(this.#directory, segmentName(number)));
     } catch (error) {
-      await file.close();
-      // A full disk gets its room back. What cannot be removed now is removed by the next start.
-      await this.#disk.remove(unfinished).catch(() => undefined);
+      await this.#discard({ file, path });
       throw error;
     }
-    this.#segment = { file, number, nonce, end: SECTOR + encoded.bytes.length };
-    this.#last = { seq: before.seq + 1, bodyCrc: encoded.bodyCrc };
+    const segment = { file, number, nonce, bytes: fileBytes, end: SECTOR };
+    this.#segment = segment;
+    this.#note(segment, SECTOR, encoded);
+  }
+
+  async #createUnfinished(number: number): Promise<SpareFile> {
+    const path = join(this.#directory, unfinishedName(number));
+    return { file: await this.#disk.create(path), path };
+  }
+
+  /** Fills the next segment's file while frames go to this one, so that a roll costs one small write. Nothing depends on it: a roll can do without. */
+  async #makeSpare(number: number): Promise<SpareFile | undefined> {
+    let spare: SpareFile | undefined;
+    try {
+      spare = await this.#createUnfinished(number);
+      await spare.file.write(new Uint8Array(this.#segmentBytes), 0);
+      await spare.file.datasync();
+      return spare;
+    } catch {
+      // What is wrong with the disk, the next frame or roll will meet, and say.
+      if (spare !== undefined) await this.#discard(spare);
+      return undefined;
+    }
+  }
+
+  async #takeSpare(fileBytes: number): Promise<SpareFile | undefined> {
+    if (fileBytes === this.#segmentBytes) {
+      const spare = await this.#spare;
+      this.#spare = undefined;
+      return spare;
+    }
+    await this.#dropSpare();
+    return undefined;
+  }
+
+  async #dropSpare(): Promise<void> {
+    const spare = await this.#spare;
+    this.#spare = undefined;
+    if (spare !== undefined) await this.#discard(spare);
+  }
+
+  /** A full disk gets its room back. What cannot be removed now is removed by the next start. */
+  async #discard({ file, path }: SpareFile): Promise<void> {
+    await file.close().catch(() => undefined);
+    await this.#disk.remove(path).catch(() => undefined);
+  }
+
+  /** The frame that was encoded is durable, at `at` in that segment. */
+  #note(segment: OpenSegment, at: number, { bytes, bodyCrc, opsAt }: EncodedFrame): void {
+    this.#newest = { segment: segment.number, opsAt: at + opsAt };
+    segment.end = at + bytes.length;
+    this.#last = { seq: this.#last.seq + 1, bodyCrc };
   }
 
   /** Gives a segment its name, for good. */
@@ -286,20 +422,4 @@ async function withLock<T>(disk: Disk, directory: string, use: (lock: DirectoryL
     await lock.release();
     throw error;
   }
-}
-
-/** Gives the system's errors a code of ours, and names the directory. */
-async function guardStorage<T>(directory: string, use: () => Promise<T>): Promise<T> {
-  try {
-    return await use();
-  } catch (error) {
-    throw storageError(directory, error);
-  }
-}
-
-function storageError(directory: string, error: unknown): OracleError {
-  if (error instanceof OracleError) return error;
-  if (error instanceof InvariantViolation)
-    return new OracleError("TSO_STORAGE", `the journal in ${directory} met a bug: ${error.message}`, { cause: error });
-  return new OracleError("TSO_STORAGE", `the disk under ${directory} failed: ${messageOf(error)}`, { cause: error });
 }

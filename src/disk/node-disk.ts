@@ -19,6 +19,21 @@ export const nodeDisk: Disk = {
     return (await readdir(directory)).sort();
   },
   read: (path) => readFile(path),
+  async readPart(path, position, length) {
+    const handle = await open(path, "r");
+    try {
+      const bytes = new Uint8Array(length);
+      let done = 0;
+      while (done < length) {
+        const { bytesRead } = await handle.read(bytes, done, length - done, position + done);
+        if (bytesRead === 0) break;
+        done += bytesRead;
+      }
+      return bytes.subarray(0, done);
+    } finally {
+      await handle.close();
+    }
+  },
   create: (path) => openFile(path, "wx"),
   open: (path) => openFile(path, "r+"),
   link: (from, to) => link(from, to),

@@ -11,9 +11,11 @@ import {
   decodeFrameHead,
   decodeSegmentHeader,
   type Frame,
+  type FrameAddress,
   type FrameHead,
   hasUnwrittenSector,
   isZero,
+  opsAtOf,
   paddedLength,
   SECTOR,
   type SegmentHeader,
@@ -21,8 +23,8 @@ import {
 
 const SEGMENT_NAME = /^wal-([0-9a-f]{16})\.seg$/;
 const UNFINISHED_NAME = /^wal-[0-9a-f]{16}\.tmp$/;
-/** The lock of macOS is a file. */
-const IGNORED_NAMES = new Set(["LOCK"]);
+/** The lock of macOS is a file; and what a file system keeps in its root. */
+const IGNORED_NAMES = new Set(["LOCK", "lost+found"]);
 
 export function segmentName(number: number): string {
   return `wal-${number.toString(16).padStart(16, "0")}.seg`;
@@ -64,14 +66,15 @@ interface SegmentRead {
   readonly torn: boolean;
 }
 
-interface PlacedFrame extends Frame {
+/** A frame, and where it is. */
+export interface PlacedFrame extends Frame, FrameAddress {
   readonly bodyCrc: number;
 }
 
 export interface Recovered {
   readonly storageId: Uint8Array;
   /** All that count, in order: the newest frame is the last. */
-  readonly frames: AsyncIterable<Frame>;
+  readonly frames: AsyncIterable<PlacedFrame>;
   /** The newest good frame: the only one that can be in doubt. It is written again before anything relies on it. */
   readonly newest: Frame;
   /** The frame before it. */
@@ -98,7 +101,7 @@ export async function recoverSegments(disk: Disk, directory: string, numbers: re
 
   const { header } = newestSegment;
   const previous = newestSegment.frames.at(-2);
-  async function* frames(): AsyncIterable<Frame> {
+  async function* frames(): AsyncIterable<PlacedFrame> {
     for (const [index, number] of live.slice(0, -1).entries()) {
       const successor = await readHeader(disk, directory, live[index + 1] ?? number);
       const segment = await readSegment(disk, directory, { number, successor });
@@ -128,13 +131,15 @@ async function readSegment(disk: Disk, directory: string, { number, successor }:
   const path = join(directory, segmentName(number));
   const bytes = await disk.read(path);
   const header = checkHeader(path, number, bytes);
+  if (bytes.length < header.fileBytes)
+    throw damaged(path, bytes.length, `the file was cut off: it had ${header.fileBytes} bytes before it had its name`);
   const frames: PlacedFrame[] = [];
   let at = SECTOR;
   let expected = { seq: header.prevSeq + 1, prevBodyCrc: header.prevBodyCrc };
   let torn = false;
   while (successor === undefined || expected.seq <= successor.prevSeq) {
     const head = decodeFrameHead(bytes, at, header.nonce);
-    const frame = head === undefined ? undefined : goodFrame(bytes, at, head, expected);
+    const frame = head === undefined ? undefined : goodFrame({ bytes, number }, at, head, expected);
     if (head === undefined || frame === undefined) {
       if (successor !== undefined) throw damaged(path, at, `frame ${expected.seq}, which was durable, does not read back`);
       torn = classifyEnd(path, bytes, { at, head, expectedSeq: expected.seq, nonce: header.nonce }) === "torn";
@@ -152,7 +157,7 @@ async function readSegment(disk: Disk, directory: string, { number, successor }:
 }
 
 function goodFrame(
-  bytes: Uint8Array,
+  { bytes, number }: { readonly bytes: Uint8Array; readonly number: number },
   at: number,
   head: FrameHead,
   expected: { readonly seq: number; readonly prevBodyCrc: number },
@@ -161,7 +166,7 @@ function goodFrame(
   const content = decodeFrameBody(bytes, at, head);
   if (content === undefined) return undefined;
   const { kind, seq, syncedThrough, firstSegment, bodyCrc } = head;
-  return { kind, seq, syncedThrough, firstSegment, bodyCrc, ...content };
+  return { kind, seq, syncedThrough, firstSegment, bodyCrc, segment: number, opsAt: opsAtOf(at, head), ...content };
 }
 
 interface FirstBadPlace {
@@ -191,7 +196,7 @@ function classifyEnd(path: string, bytes: Uint8Array, { at, head, expectedSeq, n
 
 async function readHeader(disk: Disk, directory: string, number: number): Promise<SegmentHeader> {
   const path = join(directory, segmentName(number));
-  return checkHeader(path, number, await disk.read(path));
+  return checkHeader(path, number, await disk.readPart(path, 0, SECTOR));
 }
 
 function checkHeader(path: string, number: number, bytes: Uint8Array): SegmentHeader {
@@ -199,8 +204,6 @@ function checkHeader(path: string, number: number, bytes: Uint8Array): SegmentHe
   if (header === undefined) throw damaged(path, 0, "its header is damaged, or it is not a segment");
   if ("newerFormat" in header) throw new OracleError("TSO_WRONG_FORMAT", `${path} has format ${header.newerFormat}, and this release reads up to 1`);
   if (header.number !== number) throw damaged(path, 0, `it is segment ${header.number} under another name`);
-  if (bytes.length < header.fileBytes)
-    throw damaged(path, bytes.length, `the file was cut off: it had ${header.fileBytes} bytes before it had its name`);
   return header;
 }
 
@@ -213,9 +216,9 @@ async function listOrNothing(disk: Disk, directory: string): Promise<readonly st
   }
 }
 
-function damaged(path: string, offset: number, what: string): OracleError {
-  const wayOut = "Nothing was changed. An older copy would grant values twice: begin a new directory above everything that was granted (docs/cli.md)";
-  return new OracleError("TSO_STORAGE", `${path} at byte ${offset}: ${what}. ${wayOut}`);
+/** What does not fit, and where. */
+export function damaged(path: string, offset: number, what: string): OracleError {
+  return new OracleError("TSO_STORAGE", `${path} at byte ${offset}: ${what}`);
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

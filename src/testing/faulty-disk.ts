@@ -26,6 +26,7 @@ export interface Operation {
     | "makeDirectory"
     | "list"
     | "read"
+    | "readPart"
     | "create"
     | "open"
     | "link"
@@ -134,6 +135,11 @@ export class FaultyDisk implements Disk {
   async read(path: string): Promise<Uint8Array> {
     await this.#operation("read", path);
     return this.#find(path).current.slice();
+  }
+
+  async readPart(path: string, position: number, length: number): Promise<Uint8Array> {
+    await this.#operation("readPart", path);
+    return this.#find(path).current.slice(position, position + length);
   }
 
   async create(path: string): Promise<DiskFile> {

@@ -39,6 +39,7 @@ function observedDisk(disk: Disk, done: () => void): Disk {
     makeDirectory: (path) => observed(disk.makeDirectory(path)),
     list: (directory) => observed(disk.list(directory)),
     read: (path) => observed(disk.read(path)),
+    readPart: (path, position, length) => observed(disk.readPart(path, position, length)),
     create: async (path) => observedFile(await observed(disk.create(path))),
     open: async (path) => observedFile(await observed(disk.open(path))),
     link: (from, to) => observed(disk.link(from, to)),

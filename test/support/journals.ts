@@ -46,7 +46,7 @@ export async function reopen(disk: Disk, { segmentBytes = SEGMENT_BYTES } = {}):
   const kinds: Frame["kind"][] = [];
   let opens = 0;
   const journal = await openJournal({
-    ...{ disk, directory: DIRECTORY, segmentBytes },
+    ...{ disk, directory: DIRECTORY, segmentBytes, wayOut: "Ask somebody" },
     replay: (frame) => {
       const entry = entryOf(frame);
       invariant(entry === frame.seq, "the frame with sequence number n carries entry n", { entry, seq: frame.seq });

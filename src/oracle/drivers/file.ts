@@ -48,6 +48,8 @@ const opCodec = createCodec(
   }),
 );
 
+const WAY_OUT = "An older copy would grant values twice: begin a new directory above everything that was granted (docs/cli.md)";
+
 /** Changes in one part of a base. */
 const BASE_PART_CHANGES = 2_000;
 /** Segments that may pile up by restarts alone. */
@@ -98,7 +100,7 @@ async function openFileStore(options: FileDriverOptions): Promise<FencedStore> {
 
 function journalOptions({ disk = nodeDisk, directory, segmentBytes }: FileDriverOptions) {
   if (segmentBytes !== undefined) wholeOption("segmentBytes", segmentBytes, { from: 4096, through: 1024 * 1024 * 1024 });
-  return { disk, directory, segmentBytes };
+  return { disk, directory, segmentBytes, wayOut: WAY_OUT };
 }
 
 function frameOf(image: Image, changes: readonly OracleChange[]) {

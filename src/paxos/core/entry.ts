@@ -98,6 +98,12 @@ export function decodeEntry(record: Uint8Array): Entry {
   return { slot: slot as Slot, origin, kind, payload: record.subarray(HEAD, end), chain, bodyCrc, record };
 }
 
+/** Length of the record that begins at `at`, as its head says; what is not there yet is not counted. @throws OracleError TSO_WRONG_FORMAT where no head fits */
+export function recordLength(bytes: Uint8Array, at: number): number {
+  if (at + RECORD_OVERHEAD > bytes.length) throw malformed(`${bytes.length - at} bytes are fewer than the ${RECORD_OVERHEAD} of the smallest record`);
+  return RECORD_OVERHEAD + new DataView(bytes.buffer, bytes.byteOffset + at + 26, 4).getUint32(0, true);
+}
+
 /** Whether `entry` was made to follow an entry with this chain. */
 export function continues(previousChain: number, entry: Entry): boolean {
   return crcAfter(previousChain, entry.bodyCrc) === entry.chain;

@@ -12,7 +12,7 @@ import { mark } from "../base/marks.ts";
 import type { Prng } from "../base/prng.ts";
 import type { Leadership, ProposalOutcome, StateMachine } from "../log.ts";
 import { BALLOT_ZERO, type Ballot, epochOf, sameBallot } from "./core/ballot.ts";
-import type { Effects, FactsToServe, Input, Recovered, RequestNumber } from "./core/effects.ts";
+import type { Effects, FactsToServe, Input, ReadResult, Recovered, RequestNumber } from "./core/effects.ts";
 import type { Entry } from "./core/entry.ts";
 import { mergeBatches, type PersistBatch } from "./core/image.ts";
 import type { Outgoing } from "./core/messages.ts";
@@ -37,10 +37,14 @@ export interface Settled {
   readonly outcome: ProposalOutcome;
 }
 
+/** Why a read or a confirmation could not be shown. */
+export type ReadFailure = Extract<ReadResult, { readonly type: "failed" }>["reason"] | "closed";
+
 /** `true`: what was asked for holds now. `false`: it could not be shown. */
 export interface Answered {
   readonly id: RequestNumber;
   readonly ok: boolean;
+  readonly reason?: ReadFailure | undefined;
   /** For a read that is ok: everything through here is applied. */
   readonly through?: Slot | undefined;
 }
@@ -62,7 +66,11 @@ export interface TurnOptions {
   readonly random: Prng;
   /** Empty, or as of the snapshot that the log begins after. */
   readonly machine: StateMachine;
+  /** Told of every step before it is made: with a checkpoint of the replica it can be made again. */
+  readonly beforeStep?: StepObserver | undefined;
 }
+
+export type StepObserver = (replica: PaxosReplica, inputs: readonly Input[], nowMs: number) => void;
 
 /** What the loop applies before it lets other work run; the rest follows in the next turns. */
 const APPLIES_PER_TURN = 4_096;
@@ -71,6 +79,7 @@ export class Turn {
   readonly replica: PaxosReplica;
   readonly #machine: StateMachine;
   readonly #options: CoreOptions;
+  readonly #beforeStep: StepObserver | undefined;
   #inbox: Input[] = [];
   #settled: Settled[] = [];
   #served: Outgoing[] = [];
@@ -93,10 +102,11 @@ export class Turn {
   #epoch = epochOf(BALLOT_ZERO);
   #fenced = false;
 
-  constructor({ recovered, options, random, machine }: TurnOptions) {
+  constructor({ recovered, options, random, machine, beforeStep }: TurnOptions) {
     this.replica = new PaxosReplica(recovered, options, random);
     this.#machine = machine;
     this.#options = options;
+    this.#beforeStep = beforeStep;
     this.#appliedThrough = recovered.image.compactedThrough;
     this.#applyThrough = this.#appliedThrough;
     this.#readsCheckedAt = this.#appliedThrough;
@@ -104,6 +114,15 @@ export class Turn {
 
   get appliedThrough(): Slot {
     return this.#appliedThrough;
+  }
+
+  /** No turn follows. What no step has seen is not applied and never will be; of the rest nobody knows. */
+  end(): readonly Settled[] {
+    this.#fenced = true;
+    const queued = new Set(this.#inbox.map((input) => (input.type === "propose" ? input.id : undefined)));
+    const open = [...this.#open].map((id): Settled => ({ id, outcome: { type: queued.has(id) ? "not-applied" : "unknown", reason: "closed" } }));
+    this.#open.clear();
+    return [...this.#takeSettled(), ...open];
   }
 
   /** Whether a turn would do anything. */
@@ -152,6 +171,7 @@ export class Turn {
     const inputs = this.#inbox;
     this.#inbox = [];
     inputs.push({ type: "applied", through: this.#appliedThrough });
+    this.#beforeStep?.(this.replica, inputs, nowMs);
     const effects = this.replica.step(inputs, nowMs);
     if (effects.fence !== undefined) {
       this.#fenced = true;
@@ -286,7 +306,7 @@ export class Turn {
     this.#readsCheckedAt = this.#appliedThrough;
     for (const result of effects.reads) {
       if (result.type === "ready") this.#answerOrKeep(result, answered);
-      else answered.push({ id: result.id, ok: result.type === "confirmed" });
+      else answered.push({ id: result.id, ok: result.type === "confirmed", reason: result.type === "failed" ? result.reason : undefined });
     }
     return answered.length === 0 ? NO_ANSWERED : answered;
   }
@@ -294,7 +314,7 @@ export class Turn {
   #answerOrKeep(read: WaitingRead, answered: Answered[]): void {
     if (read.through <= this.#appliedThrough) answered.push({ id: read.id, ok: true, through: read.through });
     else if (this.#reads.length < this.#options.maxWaitingReads) this.#reads.push(read);
-    else answered.push({ id: read.id, ok: false });
+    else answered.push({ id: read.id, ok: false, reason: "overloaded" });
   }
 
   /** A reign is told of only once its Start entry is applied here. */

@@ -262,7 +262,9 @@ describe("a failure while opening", () => {
       },
       revive: (meta) => meta,
     });
-    expect(await refusalOf(refused)).toBe(refusal);
+    const told = await refusalOf(refused);
+    expect(told.cause).toBe(refusal);
+    expect(told.message).toMatch(/^TSO_WRONG_FORMAT: \/data\/wal-0{15}1\.seg at byte 600: an entry of a kind unknown here$/);
     expect(new Set(operations)).toEqual(new Set(["lock", "list", "read"]));
     expect(await entriesOn(disk)).toEqual([1, 2, 3]);
   });

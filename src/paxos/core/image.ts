@@ -48,15 +48,44 @@ export function mergeBatches(batches: readonly PersistBatch[]): PersistBatch | u
   return { seq: newest.seq, image: newest.image, ops: batches.flatMap(({ ops }) => ops) };
 }
 
+interface InFlight {
+  readonly seq: number;
+  readonly image: Image;
+  readonly sinceTick: number;
+  /** Of the records. */
+  readonly bytes: number;
+  /** What no operation of the batch removes. */
+  readonly keeps: Slot;
+}
+
+/** All that a queue holds; nothing in it changes. */
+export interface ImageQueueContents {
+  readonly durable: Image;
+  readonly inFlight: readonly InFlight[];
+  readonly seq: number;
+}
+
 /** The images in flight, in order, and the durable one. `durable` is assigned in `acknowledge` only. */
 export class ImageQueue {
   #durable: Image;
-  #inFlight: { readonly seq: number; readonly image: Image; readonly sinceTick: number; readonly bytes: number; readonly keeps: Slot }[] = [];
+  #inFlight: InFlight[] = [];
   #bytes = 0;
   #seq = 0;
 
   constructor(durable: Image) {
     this.#durable = durable;
+  }
+
+  static of({ durable, inFlight, seq }: ImageQueueContents): ImageQueue {
+    const queue = new ImageQueue(durable);
+    queue.#inFlight = [...inFlight];
+    queue.#bytes = inFlight.reduce((sum, { bytes }) => sum + bytes, 0);
+    queue.#seq = seq;
+    return queue;
+  }
+
+  get contents(): ImageQueueContents {
+    return { durable: this.#durable, inFlight: [...this.#inFlight], seq: this.#seq };
   }
 
   get durable(): Image {

@@ -13,6 +13,7 @@
  */
 import { type NodeId, type Slot, slot } from "../../../src/base/ids.ts";
 import type { Prng } from "../../../src/base/prng.ts";
+import { copyOf, isNeverChanged } from "../../../src/paxos/core/checkpoint.ts";
 import { type Image, ImageQueue, type PersistOp } from "../../../src/paxos/core/image.ts";
 import type { CoreOptions } from "../../../src/paxos/core/options.ts";
 import { PaxosReplica } from "../../../src/paxos/core/replica.ts";
@@ -134,31 +135,6 @@ function rejuvenate(role: Replica["role"], options: CoreOptions): void {
 
 function longAgo({ retransmitTicks }: CoreOptions): number {
   return -retransmitTicks;
-}
-
-function copyOf<T>(value: T): T;
-function copyOf(value: unknown): unknown {
-  if (typeof value !== "object" || value === null) return value;
-  if (Array.isArray(value)) return value.map((item) => copyOf(item));
-  if (value instanceof Map) {
-    const map = new Map();
-    for (const [key, item] of value) map.set(key, copyOf(item));
-    return map;
-  }
-  if (value instanceof Set) return new Set(value);
-  if (isNeverChanged(value)) return value;
-  if (Object.getPrototypeOf(value) !== Object.prototype) throw new TypeError("an object with a class of its own is taken apart by hand");
-  const copy: Record<string, unknown> = { ...value };
-  for (const key in copy) {
-    const item = copy[key];
-    if (typeof item === "object" && item !== null) copy[key] = copyOf(item);
-  }
-  return copy;
-}
-
-/** Entries, ballots, and what a message said of a log. */
-function isNeverChanged(value: object): boolean {
-  return "record" in value || "round" in value || "decidedOrigin" in value || value instanceof Uint8Array;
 }
 
 const texts = new WeakMap<object, string>();

@@ -3,15 +3,16 @@
  *
  *     npm run sim -- [--seeds N] [--from S] [--profile P] [--seconds N]    clusters, of all profiles in turn if none is named
  *     npm run sim -- --single-node [--seeds N] [--seed S] [--seconds N]    single nodes with their oracle
- *     npm run sim -- --replay FILE                                         one run, with everything that happened
+ *     npm run sim -- --replay FILE                                         one run, with everything that happened; or what a node recorded that stopped
  *     npm run sim -- --replay FILE --html OUT [--events N]                 the same as a page (docs/diagrams.md), of its last N events
  *     npm run sim -- --shrink SEED [--profile P], --shrink FILE            the smallest run that still fails like this one
  *
  * With --seconds alone, single nodes have a quarter of the time. A failure prints the seed, what was violated and the command that runs that seed alone, and
  * leaves the settings in `sim-failure-<profile>-<seed>.json`.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { inspect, parseArgs } from "node:util";
+import { decodeRun, isRecordedRun, replayRun } from "../src/paxos/recorder.ts";
 import type { Fault } from "../src/testing/cluster/faults.ts";
 import { type ClusterSettings, PROFILES, type Profile } from "../src/testing/cluster/settings.ts";
 import { shrinkFailure } from "../src/testing/cluster/shrink.ts";
@@ -235,7 +236,10 @@ function faultText({ type, ...details }: Fault): string {
 }
 
 /** Everything that happened, as lines, or as a page where `--html` names a file. */
+/** A run that a node recorded is made again step by step; one of the simulator is simulated again. */
 function replay(file: string): void {
+  const bytes = existsSync(file) ? readFileSync(file) : undefined;
+  if (bytes !== undefined && isRecordedRun(bytes)) return replayNode(bytes);
   const { seed, profile, settings } = readFailure(file);
   const { html } = values;
   const recorder = new TraceRecorder({ maxEvents: eventsAtMost() });
@@ -247,6 +251,19 @@ function replay(file: string): void {
     process.exitCode = 1;
   }
   if (html !== undefined) draw(html, recorder.events, `seed ${seed}, profile ${profile}`);
+}
+
+function replayNode(bytes: Uint8Array): void {
+  const { steps, fault, replica } = replayRun(decodeRun(bytes));
+  const { node, boot, role, ballot, image, sizes } = replica.inspect();
+  console.log(inspect({ node, boot, role, ballot, image, sizes }, { depth: 8 }));
+  if (fault === undefined) {
+    console.log(`${steps} steps made again, and every one went well: what stopped the node was not in the protocol's core`);
+    return;
+  }
+  console.error(inspect(fault, { depth: 8 }));
+  console.error(`step ${steps} stopped the node, as it did before`);
+  process.exitCode = 1;
 }
 
 function eventsAtMost(): number | undefined {

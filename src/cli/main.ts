@@ -4,6 +4,7 @@ import { messageOf } from "../base/errors.ts";
 import { VERSION } from "../base/version.ts";
 import { addBench } from "./bench.ts";
 import { checkEnvironment, suggestion } from "./config.ts";
+import { addDoctor } from "./doctor.ts";
 import { EXIT, exitCodeOf, usageError } from "./exit-codes.ts";
 import { addInit, addServe } from "./serve.ts";
 import { addVerbs } from "./verbs.ts";
@@ -35,6 +36,7 @@ function createProgram(): Command {
     .exitOverride();
   addServe(program);
   addInit(program);
+  addDoctor(program);
   addVerbs(program);
   addBench(program);
   for (const each of allOf(program)) each.exitOverride().showHelpAfterError("(add --help for what there is)");

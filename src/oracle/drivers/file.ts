@@ -6,7 +6,8 @@ import { wholeOption } from "../../base/options.ts";
 import { createCodec, list, record, union, whole } from "../../base/shape.ts";
 import { Watched } from "../../base/watched.ts";
 import type { Disk } from "../../disk/disk.ts";
-import { createJournal, hasJournal, type Journal, openJournal } from "../../disk/journal.ts";
+import type { FrameContent } from "../../disk/frame.ts";
+import { createJournal, hasJournal, inspectJournal, type Journal, openJournal } from "../../disk/journal.ts";
 import { nodeDisk } from "../../disk/node-disk.ts";
 import type { ConsensusDriver, FencedStore, ServedLeadership } from "../driver.ts";
 import { changeShape } from "../rules/codec.ts";
@@ -74,6 +75,29 @@ export async function initFileDirectory(options: FileDriverOptions & { readonly 
   await journal.close();
 }
 
+/** What a stopped server's directory holds. */
+export interface FileDirectoryReport {
+  /** How often it was opened: the epoch of its last server. */
+  readonly opens: number;
+  readonly highWater: number;
+  readonly sequences: number;
+  readonly leases: number;
+  readonly frames: number;
+  readonly segments: { readonly first: number; readonly last: number };
+  /** Whether the next start will cut off a write that a crash interrupted. */
+  readonly torn: boolean;
+}
+
+/** Reads and judges everything that a start would; changes nothing. @throws OracleError as `fileDriver` does; TSO_WRONG_FORMAT too where there is nothing yet. */
+export async function inspectFileDirectory(options: FileDriverOptions): Promise<FileDirectoryReport> {
+  const replay = new Replay();
+  const found = await inspectJournal({ ...journalOptions(options), replay: (frame) => replay.frame(frame) });
+  const { firstSegment: first, lastSegment: last, frames, torn, meta } = found;
+  const { highWater, sequenceCount: sequences, leaseCount: leases } = replay.tables;
+  const { opens } = imageCodec.decode(meta);
+  return { opens, highWater, sequences, leases, frames, segments: { first, last }, torn };
+}
+
 async function openFileStore(options: FileDriverOptions): Promise<FencedStore> {
   const { directory, create = true, logger = silentLogger } = options;
   const place = journalOptions(options);
@@ -86,9 +110,7 @@ async function openFileStore(options: FileDriverOptions): Promise<FencedStore> {
   let image: Image = { opens: 0 };
   const journal = await openJournal({
     ...place,
-    replay: (frame) => {
-      for (const op of frame.ops) replay.op(opCodec.decode(op));
-    },
+    replay: (frame) => replay.frame(frame),
     revive: (meta) => {
       image = { opens: imageCodec.decode(meta).opens + 1 };
       return imageCodec.encode(image);
@@ -122,7 +144,11 @@ class Replay {
   tables = new OracleTables();
   #base: { readonly tables: OracleTables; readonly parts: number } | undefined;
 
-  op(op: JournalOp): void {
+  frame({ ops }: FrameContent): void {
+    for (const op of ops) this.#op(opCodec.decode(op));
+  }
+
+  #op(op: JournalOp): void {
     if (op.type === "changes") {
       this.#base = undefined;
       for (const change of op.changes) this.tables.change(change);

@@ -50,6 +50,11 @@ export async function prepareDirectory(disk: Disk, directory: string, engine: St
   return partsOf(directory);
 }
 
+/** Whether some engine keeps this directory. */
+export async function isLogDirectory(disk: Disk, directory: string): Promise<boolean> {
+  return (await disk.list(directory).catch(ignoring("ENOENT")))?.includes(NAME) === true;
+}
+
 /** `undefined` where there is none yet: the directory is missing, or empty. @throws OracleError TSO_WRONG_FORMAT, as `prepareDirectory` does. */
 export async function findDirectory(disk: Disk, directory: string, engine: StorageEngine): Promise<LogDirectory | undefined> {
   const names = await disk.list(directory).catch(ignoring("ENOENT"));

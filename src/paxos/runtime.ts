@@ -7,15 +7,15 @@ import { messageOf, OracleError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Prng } from "../base/prng.ts";
-import { Watched } from "../base/watched.ts";
 import type { Leadership, ProposalOutcome, StateMachine } from "../log.ts";
+import type { Configuration } from "./core/configuration.ts";
 import type { CoreEvent, FactsToServe, Recovered, RequestNumber } from "./core/effects.ts";
 import type { PersistBatch } from "./core/image.ts";
 import type { PaxosMessage } from "./core/messages.ts";
 import type { CoreOptions } from "./core/options.ts";
 import { InputRecorder } from "./recorder.ts";
 import type { LogStorage } from "./storage/log-storage.ts";
-import type { NodeTimers } from "./timers.ts";
+import type { PeerTimers } from "./transport/wire.ts";
 import { type Actions, type Answered, type ReadFailure, Turn, type TurnInput } from "./turn.ts";
 
 export interface RuntimeParts {
@@ -24,9 +24,13 @@ export interface RuntimeParts {
   readonly random: Prng;
   readonly machine: StateMachine;
   readonly storage: LogStorage;
-  readonly timers: NodeTimers;
+  readonly timers: PeerTimers;
   readonly logger: Logger;
   readonly send: (to: NodeId, message: PaxosMessage) => void;
+  /** Only where it changed. */
+  readonly onLeadership: (leadership: Leadership) => void;
+  /** At the start, and whenever another was decided. */
+  readonly onConfiguration: (configuration: Configuration) => void;
   /** The node must stop: an `OracleError` of the disk, an `InvariantViolation`, or what the host's machine threw. Called once, and nothing follows. */
   readonly onFault: (fault: unknown) => void;
 }
@@ -40,17 +44,17 @@ export class Runtime {
   readonly turn: Turn;
   /** What the last turns were made of. */
   readonly recorder: InputRecorder;
-  readonly leadership = new Watched<Leadership>({ role: "unknown" });
   /** Messages that were not acted upon, by reason: for people. */
   readonly dropped = new Map<string, number>();
   readonly #parts: RuntimeParts;
   readonly #proposals = new Map<RequestNumber, (outcome: ProposalOutcome) => void>();
   readonly #reads = new Map<RequestNumber, (answer: Answered) => void>();
-  readonly #stopTicking: () => void;
+  #stopTicking: () => void = () => undefined;
   #requests = 0;
   #isDue = false;
   #tickedAt: number;
   #over = false;
+  #configuration: Configuration | undefined;
   /** The write in flight. */
   #writing: Promise<void> | undefined;
 
@@ -60,7 +64,8 @@ export class Runtime {
     this.recorder = new InputRecorder(options, random);
     this.turn = new Turn({ recovered, options, machine, random: this.recorder.random, beforeStep: this.recorder.beforeStep });
     this.#tickedAt = timers.now();
-    this.#stopTicking = timers.every(options.tickMs, () => this.#tick());
+    this.#tellConfiguration();
+    this.#awaitTick();
     this.#schedule();
   }
 
@@ -123,12 +128,15 @@ export class Runtime {
     return this.#requests as RequestNumber;
   }
 
-  /** The tick clock never runs ahead of time, not even to catch up: a process that was late has missed its ticks. */
-  #tick(): void {
+  /** The tick clock never runs ahead of time, not even to catch up: a process that was late has missed its ticks (protocol, F5). */
+  #awaitTick(): void {
     const { timers, options } = this.#parts;
-    const passed = Math.floor((timers.now() - this.#tickedAt) / options.tickMs);
-    this.#tickedAt += passed * options.tickMs;
-    for (let tick = 0; tick < Math.min(passed, LATE_TICKS_MAX); tick++) this.put({ type: "tick" });
+    this.#stopTicking = timers.after(this.#tickedAt + options.tickMs - timers.now(), () => {
+      const passed = Math.floor((timers.now() - this.#tickedAt) / options.tickMs);
+      this.#tickedAt += passed * options.tickMs;
+      for (let tick = 0; tick < Math.min(passed, LATE_TICKS_MAX); tick++) this.put({ type: "tick" });
+      this.#awaitTick();
+    });
   }
 
   #schedule(): void {
@@ -153,7 +161,8 @@ export class Runtime {
     for (const { id, outcome } of actions.settled) this.#settle(id, outcome);
     for (const answer of actions.answered) this.#answer(answer);
     for (const event of actions.events) this.#note(event);
-    if (actions.leadership !== undefined) this.leadership.set(actions.leadership);
+    if (actions.leadership !== undefined) this.#parts.onLeadership(actions.leadership);
+    this.#tellConfiguration();
     if (actions.fence !== undefined) return this.#fail(new OracleError("TSO_STORAGE", actions.fence));
     if (this.turn.hasWork) this.#schedule();
   }
@@ -220,7 +229,12 @@ export class Runtime {
     for (const { id, outcome } of this.turn.end()) this.#settle(id, outcome);
     for (const id of [...this.#reads.keys()]) this.#answer({ id, ok: false, reason: "closed" });
     this.#over = true;
-    this.leadership.set({ role: "unknown" });
-    this.leadership.end();
+  }
+
+  #tellConfiguration(): void {
+    const { configuration } = this.turn.replica.state;
+    if (configuration === this.#configuration) return;
+    this.#configuration = configuration;
+    this.#parts.onConfiguration(configuration);
   }
 }

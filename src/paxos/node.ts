@@ -1,0 +1,318 @@
+/**
+ * A node of the replicated log: a replica bound to a disk, to its peers and to time. It forms a cluster with the nodes of its list, or goes on as the member that its disk
+ * says it is; applies what is decided to its host's state machine; and stops, loudly, when it can no longer trust its disk or itself.
+ */
+import { randomBytes, randomInt } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Epoch } from "../base/epoch.ts";
+import { messageOf, OracleError } from "../base/errors.ts";
+import type { NodeId } from "../base/ids.ts";
+import { InvariantViolation, invariant } from "../base/invariant.ts";
+import { type Logger, silentLogger } from "../base/logger.ts";
+import { createPrng, type Prng } from "../base/prng.ts";
+import { Watched } from "../base/watched.ts";
+import type { Leadership, ProposalOutcome, ReplicatedLog, StateMachine } from "../log.ts";
+import type { Charter } from "./core/charter.ts";
+import { answerForming, Forming } from "./core/forming.ts";
+import type { FormingInput } from "./core/forming-effects.ts";
+import { listText, resolvePeerList, sameList } from "./core/forming-list.ts";
+import type { FormingMessage, ListedNode } from "./core/forming-messages.ts";
+import type { PaxosMessage } from "./core/messages.ts";
+import { type CoreOptions, resolveCoreOptions } from "./core/options.ts";
+import { type NodeStatus, statusOf } from "./node-status.ts";
+import { encodeRun } from "./recorder.ts";
+import { Runtime } from "./runtime.ts";
+import type { LogStorage } from "./storage/log-storage.ts";
+import type { OpenTransport, PeerClaim, PeerTransport, TransportReceiver } from "./transport/transport.ts";
+import { type PeerTimers, realTimers } from "./transport/wire.ts";
+
+export interface PaxosNodeOptions {
+  /** Opened by the caller, closed by the node. It says which node this is. */
+  readonly storage: LogStorage;
+  /** Opened, and closed, by the node: `grpcTransport(...)`, or one of a `MemoryNetwork`. */
+  readonly transport: OpenTransport;
+  /** Empty. The node applies the log to it from the first entry on. */
+  readonly machine: StateMachine;
+  /** The nodes that form the cluster, this one included; the same list on each of them. Once the cluster is formed its own membership counts, and not this list. */
+  readonly peers: readonly ListedNode[];
+  /** A list of this node alone may form a cluster. @defaultValue false: a disk that is missing must not become an empty cluster */
+  readonly init?: boolean | undefined;
+  /** Of the protocol, most of them in ticks. */
+  readonly core?: { readonly [Name in keyof CoreOptions]?: number | undefined } | undefined;
+  readonly logger?: Logger | undefined;
+  /** Where a broken invariant leaves the inputs that led to it, for `npm run sim -- --replay FILE`. @defaultValue nowhere */
+  readonly dumpDirectory?: string | undefined;
+  /** @defaultValue the system's */
+  readonly timers?: PeerTimers | undefined;
+  /** Decides only when this node campaigns. @defaultValue seeded by the system */
+  readonly random?: Prng | undefined;
+}
+
+interface ResolvedOptions {
+  readonly storage: LogStorage;
+  readonly machine: StateMachine;
+  readonly logger: Logger;
+  readonly timers: PeerTimers;
+  readonly random: Prng;
+  readonly dumpDirectory: string | undefined;
+}
+
+/** Between two rounds of saying everything again, while a cluster is formed. */
+const FORMING_TICK_MS = 100;
+
+export class PaxosNode implements ReplicatedLog {
+  /** Settles when the node has stopped: resolved after `close()`, rejected with the reason where it stopped by itself. Then it must not go on: end the process. */
+  readonly done: Promise<void>;
+  readonly #options: ResolvedOptions;
+  readonly #core: CoreOptions;
+  readonly #list: readonly ListedNode[];
+  readonly #leadership = new Watched<Leadership>({ role: "unknown" });
+  readonly #settle: { readonly resolve: () => void; readonly reject: (fault: unknown) => void };
+  #transport: PeerTransport | undefined;
+  #forming: Forming | undefined;
+  #stopForming: () => void = () => undefined;
+  #founding: Promise<void> | undefined;
+  #runtime: Runtime | undefined;
+  #fault: unknown;
+  #closing: Promise<void> | undefined;
+
+  private constructor(options: PaxosNodeOptions, list: readonly ListedNode[]) {
+    const { storage, machine, dumpDirectory, logger = silentLogger, timers = realTimers, random = createPrng(randomInt(2 ** 32)) } = options;
+    this.#options = { storage, machine, logger, timers, random, dumpDirectory };
+    this.#core = resolveCoreOptions(options.core);
+    this.#list = list;
+    const { promise, resolve, reject } = withResolvers();
+    this.#settle = { resolve, reject };
+    this.done = promise;
+    this.done.catch(() => undefined); // whoever awaits it hears of it; a host that does not must not die of it
+  }
+
+  /**
+   * Returns once it listens to its peers. It then forms a cluster with them, or takes part in the one that its disk belongs to; `leadership()` tells when somebody leads.
+   * Where it rejects, the storage is closed.
+   * @throws OracleError TSO_INVALID_OPTION: an option or the list is out of its range, or the address to listen on cannot be had.
+   */
+  static async start(options: PaxosNodeOptions): Promise<PaxosNode> {
+    const { storage } = options;
+    try {
+      const node = new PaxosNode(options, resolvePeerList(options.peers, storage.node));
+      if (storage.founding.type !== "formed") node.#prepareForming(options.init);
+      node.#transport = await options.transport(node.#claim(), node.#receiver());
+      if (storage.founding.type === "formed") node.#lead(storage.founding.charter);
+      else node.#form();
+      return node;
+    } catch (error) {
+      await storage.close();
+      throw error;
+    }
+  }
+
+  get node(): NodeId {
+    return this.#options.storage.node;
+  }
+
+  async propose(command: Uint8Array, options: Parameters<ReplicatedLog["propose"]>[1] = {}): Promise<ProposalOutcome> {
+    if (this.#runtime !== undefined) return this.#runtime.propose(command, options);
+    return { type: "not-applied", reason: this.#isOver ? "closed" : "not-leader" };
+  }
+
+  /**
+   * Rejects where it cannot be shown: with TSO_NO_LEADER, TSO_OVERLOADED or TSO_CLOSED, or the signal's reason. Nothing is changed by it, so it can be asked again.
+   */
+  async barrier({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
+    signal?.throwIfAborted();
+    if (this.#runtime === undefined) throw failedRead(this.#isOver ? "closed" : "not-leader");
+    const asked = this.#runtime.barrier();
+    const failure = signal === undefined ? await asked : await untilAborted(asked, signal);
+    if (failure !== undefined) throw failedRead(failure);
+  }
+
+  async confirm(epoch: Epoch): Promise<boolean> {
+    return (await this.#runtime?.confirm(epoch)) ?? false;
+  }
+
+  /** Ends when the node has stopped. */
+  leadership({ signal }: { readonly signal?: AbortSignal | undefined } = {}): AsyncIterable<Leadership> {
+    return this.#leadership.values(signal);
+  }
+
+  status(): NodeStatus {
+    return statusOf({
+      storage: this.#options.storage,
+      links: this.#transport?.links() ?? [],
+      runtime: this.#runtime,
+      problems: this.#forming?.state.problems ?? new Map(),
+      leadership: this.#leadership.value,
+      isOver: this.#isOver,
+      fault: this.#fault,
+    });
+  }
+
+  /**
+   * Takes part in nothing any more: says so to its peers, waits for the write in flight, and frees the disk. Proposals whose outcome is open are `unknown`; those that
+   * nobody has seen, and all that come later, are `not-applied`. Safe to call twice.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#stop().then(() => this.#settle.resolve());
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  get #isOver(): boolean {
+    return this.#closing !== undefined || this.#fault !== undefined;
+  }
+
+  #claim(): PeerClaim {
+    const { node, storageId, boot, founding } = this.#options.storage;
+    const clusterId = founding.type === "formed" ? founding.charter.clusterId : undefined;
+    return { node, storageId, boot, nonce: randomInt(2 ** 47), clusterId };
+  }
+
+  #receiver(): TransportReceiver {
+    return {
+      onMessage: ({ node, storageId, boot }, message) => this.#runtime?.put({ type: "message", from: node, storageId, boot, message }),
+      onForming: (from, message) => this.#onForming(from, message),
+      onConnectionLost: (peer, boot) => this.#runtime?.put({ type: "connection-lost", peer, boot }),
+      onSendBlocked: (peer, blocked) => this.#runtime?.put({ type: "send-blocked", peer, blocked }),
+      onProblem: ({ node: peer, fault, detail }) => this.#options.logger.warn({ peer, fault }, detail),
+    };
+  }
+
+  #send(to: NodeId, message: PaxosMessage): void {
+    this.#transport?.send(to, message);
+  }
+
+  #prepareForming(init: boolean | undefined): void {
+    const { node, storageId, founding } = this.#options.storage;
+    invariant(founding.type !== "formed", "what is formed is not formed again");
+    this.#forming = new Forming({ node, storageId, list: this.#list, founding, init, newClusterId: () => randomBytes(16).toString("hex") });
+  }
+
+  #form(): void {
+    const { logger, timers, storage } = this.#options;
+    logger.info({ node: storage.node, disk: storage.storageId, peers: listText(this.#list) }, "forming a cluster");
+    this.#transport?.setPeers(new Map(this.#forming?.list.map(({ id, address }) => [id, address])));
+    const tick = (): void => {
+      this.#stopForming = timers.after(FORMING_TICK_MS, tick);
+      this.#stepForming({ type: "tick" });
+    };
+    tick();
+  }
+
+  #onForming(from: PeerClaim, message: FormingMessage): void {
+    const { founding } = this.#options.storage;
+    if (this.#runtime === undefined) return this.#stepForming({ type: "message", from, message });
+    if (founding.type !== "formed") return;
+    const { configuration } = this.#runtime.turn.replica.state;
+    const answer = answerForming({ charter: founding.charter, configuration }, from, message);
+    if (answer !== undefined) this.#transport?.sendForming(answer.to, answer.message);
+  }
+
+  #stepForming(input: FormingInput): void {
+    if (this.#forming === undefined || this.#isOver) return;
+    const { sends, persist, formed, problems, fatal } = this.#forming.step([input]);
+    for (const { to, message } of sends) this.#transport?.sendForming(to, message);
+    for (const { fault, detail } of problems) this.#options.logger.warn({ fault }, detail);
+    if (persist !== undefined) this.#founding = this.#found(persist);
+    if (fatal !== undefined) return this.#onFault(new OracleError("TSO_INVALID_OPTION", fatal.detail));
+    if (formed !== undefined) this.#lead(formed);
+  }
+
+  async #found(founding: Parameters<LogStorage["found"]>[0]): Promise<void> {
+    try {
+      await this.#options.storage.found(founding);
+    } catch (error) {
+      return this.#onFault(error);
+    }
+    this.#stepForming({ type: "written" });
+  }
+
+  /** The disk belongs to that cluster: from here on it takes part. */
+  #lead(charter: Charter): void {
+    const { storage, machine, timers, logger, random } = this.#options;
+    this.#stopForming();
+    this.#forming = undefined;
+    const recovered = storage.recovered();
+    const { configuration } = recovered.image;
+    const listed = configuration.members.map(({ id, address }) => ({ id, address }));
+    logger.info({ node: storage.node, cluster: charter.clusterId, members: listText(listed), boot: storage.boot }, "member of a cluster");
+    if (!sameList(listed, this.#list)) {
+      logger.warn({ peers: listText(this.#list), members: listText(listed) }, "the list of peers is not the cluster's membership, and is not used");
+    }
+    this.#transport?.joinCluster(charter.clusterId);
+    this.#runtime = new Runtime({
+      ...{ recovered, machine, storage, timers, logger, random, options: this.#core },
+      send: (to, message) => this.#send(to, message),
+      onLeadership: (leadership) => this.#leadership.set(leadership),
+      onConfiguration: ({ members }) => this.#transport?.setPeers(new Map(members.map(({ id, address }) => [id, address]))),
+      onFault: (fault) => this.#onFault(fault),
+    });
+  }
+
+  #onFault(fault: unknown): void {
+    if (this.#isOver) return;
+    this.#fault = fault;
+    this.#options.logger.error({ node: this.node, error: messageOf(fault) }, "the node stops");
+    this.#closing = this.#dump(fault)
+      .then(() => this.#stop())
+      .finally(() => this.#settle.reject(fault))
+      .catch(() => undefined);
+  }
+
+  async #dump(fault: unknown): Promise<void> {
+    const { dumpDirectory, logger, storage } = this.#options;
+    const run = fault instanceof InvariantViolation ? this.#runtime?.recorder.run() : undefined;
+    if (run === undefined || dumpDirectory === undefined) return;
+    const file = join(dumpDirectory, `paxos-run-node-${storage.node}-boot-${storage.boot}.bin`);
+    try {
+      await writeFile(file, encodeRun(run));
+      logger.error({ file }, "the inputs that led to it are kept: `npm run sim -- --replay FILE` makes the run again");
+    } catch (error) {
+      logger.error({ file, error: messageOf(error) }, "the inputs that led to it cannot be kept");
+    }
+  }
+
+  async #stop(): Promise<void> {
+    this.#stopForming();
+    await this.#runtime?.stop();
+    this.#leadership.set({ role: "unknown" });
+    this.#leadership.end();
+    await this.#transport?.close();
+    await this.#founding;
+    await this.#options.storage.close();
+  }
+}
+
+function failedRead(reason: "not-leader" | "overloaded" | "timeout" | "closed"): OracleError {
+  switch (reason) {
+    case "closed":
+      return new OracleError("TSO_CLOSED", "the node has stopped");
+    case "overloaded":
+      return new OracleError("TSO_OVERLOADED", "too many reads wait already");
+    default:
+      return new OracleError("TSO_NO_LEADER", "no leader has shown, in time, that it still leads");
+  }
+}
+
+/** Rejects with the signal's reason as soon as that is aborted; what was asked for is then answered to nobody. */
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
+
+function withResolvers(): { readonly promise: Promise<void>; readonly resolve: () => void; readonly reject: (reason: unknown) => void } {
+  let resolve: () => void = () => undefined;
+  let reject: (reason: unknown) => void = () => undefined;
+  const promise = new Promise<void>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,157 @@
+/** Nodes in one process, on a network, disks and a time of a test's making. */
+import { decodeUtf8Strict, encodeUtf8 } from "../../src/base/bytes.ts";
+import type { NodeId } from "../../src/base/ids.ts";
+import type { LogFields, Logger } from "../../src/base/logger.ts";
+import { createPrng } from "../../src/base/prng.ts";
+import type { StateMachine } from "../../src/log.ts";
+import { PaxosNode, type PaxosNodeOptions } from "../../src/paxos/node.ts";
+import type { LogStorage } from "../../src/paxos/storage/log-storage.ts";
+import { openWal } from "../../src/paxos/storage/wal.ts";
+import { MemoryNetwork } from "../../src/paxos/transport/memory.ts";
+import { FaultyDisk, type PowerCut } from "../../src/testing/faulty-disk.ts";
+import { IdleTimers } from "./peer-timers.ts";
+
+/** Keeps every command, and answers with how many there are. */
+export class ListMachine implements StateMachine {
+  readonly commands: string[] = [];
+
+  apply(command: Uint8Array): Uint8Array {
+    const text = decodeUtf8Strict(command) ?? "";
+    if (text === "throw") throw new Error("the host's machine has a bug");
+    this.commands.push(text);
+    return encodeUtf8(String(this.commands.length));
+  }
+
+  capture(): never {
+    throw new Error("nothing takes a snapshot here");
+  }
+
+  stage(): never {
+    throw new Error("nothing is restored here");
+  }
+}
+
+export interface LogLine extends LogFields {
+  readonly node: number;
+  readonly level: "debug" | "info" | "warn" | "error";
+  readonly text: string;
+}
+
+export interface RunningNode {
+  readonly node: PaxosNode;
+  readonly machine: ListMachine;
+  readonly storage: LogStorage;
+}
+
+export class NodeWorld {
+  readonly timers = new IdleTimers();
+  readonly network = new MemoryNetwork({ timers: this.timers });
+  readonly lines: LogLine[] = [];
+  readonly ids: readonly NodeId[];
+  readonly #disks = new Map<NodeId, FaultyDisk>();
+  readonly #running = new Map<NodeId, RunningNode>();
+
+  constructor(nodes = 3) {
+    this.ids = Array.from({ length: nodes }, (_, index) => (index + 1) as NodeId);
+  }
+
+  get peers(): PaxosNodeOptions["peers"] {
+    return this.ids.map((id) => ({ id, address: addressOf(id) }));
+  }
+
+  disk(id: number): FaultyDisk {
+    const disk = this.#disks.get(id as NodeId) ?? new FaultyDisk();
+    this.#disks.set(id as NodeId, disk);
+    return disk;
+  }
+
+  /** Takes the place of a node's disk. */
+  setDisk(id: number, disk: FaultyDisk): void {
+    this.#disks.set(id as NodeId, disk);
+  }
+
+  running(id: number): RunningNode {
+    const running = this.#running.get(id as NodeId);
+    if (running === undefined) throw new Error(`node ${id} does not run`);
+    return running;
+  }
+
+  async startAll(): Promise<void> {
+    for (const id of this.ids) await this.start(id);
+  }
+
+  async start(id: number, options: Partial<PaxosNodeOptions> = {}): Promise<RunningNode> {
+    const machine = new ListMachine();
+    const storage = await openWal({ directory: "/data", node: id as NodeId, disk: this.disk(id), segmentBytes: 65_536 });
+    const node = await PaxosNode.start({
+      storage,
+      machine,
+      peers: this.peers,
+      transport: async (claim, receiver) => this.network.open({ claim, receiver, address: addressOf(id) }),
+      timers: this.timers,
+      random: createPrng(id),
+      logger: this.#logger(id),
+      ...options,
+    });
+    const running = { node, machine, storage };
+    this.#running.set(id as NodeId, running);
+    return running;
+  }
+
+  /** Cuts its power. The next start finds what that left. */
+  crash(id: number, cut: PowerCut = "drops"): void {
+    this.network.kill(addressOf(id));
+    this.#disks.set(id as NodeId, this.disk(id).powerCut(cut));
+    this.#running.delete(id as NodeId);
+  }
+
+  /** The node that leads, and whose host knows it, once there is one. */
+  async leader(): Promise<RunningNode> {
+    return this.until("somebody leads", () => [...this.#running.values()].find(({ node }) => node.status().epoch !== undefined));
+  }
+
+  /** Proposes at whoever leads, until it is applied. */
+  async apply(text: string): Promise<number> {
+    for (let attempt = 0; attempt < 100; attempt++) {
+      const { node } = await this.leader();
+      const outcome = await node.propose(encodeUtf8(text));
+      if (outcome.type === "applied") return outcome.slot;
+    }
+    throw new Error(`"${text}" was never applied`);
+  }
+
+  /** What `look` finds, once it does. */
+  async until<T>(what: string, look: () => T | undefined | false): Promise<T> {
+    const endsAt = this.timers.now() + 120_000;
+    for (;;) {
+      const found = look();
+      if (found !== undefined && found !== false) return found;
+      if (this.timers.now() > endsAt) throw new Error(`it never came about that ${what}; ${this.#report()}`);
+      await new Promise((resolve) => {
+        this.timers.after(1, () => resolve(undefined));
+      });
+    }
+  }
+
+  async end(): Promise<void> {
+    for (const { node } of this.#running.values()) await node.close();
+  }
+
+  #report(): string {
+    const nodes = [...this.#running.values()].map(({ node }) =>
+      JSON.stringify(node.status(), (_, value) => (typeof value === "bigint" ? `${value}` : value)),
+    );
+    return `${nodes.join("\n")}\n${this.lines.map((line) => JSON.stringify(line, (_, value) => (typeof value === "bigint" ? `${value}` : value))).join("\n")}`;
+  }
+
+  #logger(node: number): Logger {
+    const at = (level: LogLine["level"]) => (fields: LogFields, text: string) => {
+      this.lines.push({ ...fields, node, level, text });
+    };
+    return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+  }
+}
+
+function addressOf(id: number): string {
+  return `node-${id}:7000`;
+}

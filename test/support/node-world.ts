@@ -43,8 +43,21 @@ export interface RunningNode {
   readonly storage: LogStorage;
 }
 
+/** Time in which the process can sleep. */
+class SleepyTimers extends IdleTimers {
+  #slept = 0;
+
+  override now(): number {
+    return super.now() + this.#slept;
+  }
+
+  sleep(ms: number): void {
+    this.#slept += ms;
+  }
+}
+
 export class NodeWorld {
-  readonly timers = new IdleTimers();
+  readonly timers = new SleepyTimers();
   readonly network = new MemoryNetwork({ timers: this.timers });
   readonly lines: LogLine[] = [];
   readonly ids: readonly NodeId[];
@@ -68,6 +81,15 @@ export class NodeWorld {
   /** Takes the place of a node's disk. */
   setDisk(id: number, disk: FaultyDisk): void {
     this.#disks.set(id as NodeId, disk);
+  }
+
+  isRunning(id: number): boolean {
+    return this.#running.has(id as NodeId);
+  }
+
+  /** It has stopped by itself. */
+  forget(id: number): void {
+    this.#running.delete(id as NodeId);
   }
 
   running(id: number): RunningNode {

@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import { type ChannelCredentials, Client, type ClientOptions, connectivityState } from "@grpc/grpc-js";
+import { withKnownSockets } from "../grpc/connections.ts";
 import type { Connected } from "./transport.ts";
 
 export interface ChannelContext {
@@ -24,7 +25,11 @@ export class Channel {
 
   constructor(target: string, context: ChannelContext) {
     this.#context = context;
-    this.client = new Client(target, withKnownSockets(context.credentials, this.#connecting), context.options);
+    const credentials = withKnownSockets(context.credentials, (socket) => {
+      this.#connecting.add(socket);
+      socket.once("close", () => this.#connecting.delete(socket));
+    });
+    this.client = new Client(target, credentials, context.options);
   }
 
   /** Whether a request would leave at once. */
@@ -83,23 +88,4 @@ export class Channel {
     this.#waiting.clear();
     for (const decided of waiting) decided(result);
   }
-}
-
-/** `base`, which also notes every socket that it is given to connect over in `sockets`, until that is closed. */
-function withKnownSockets(base: ChannelCredentials, sockets: Set<Socket>): ChannelCredentials {
-  const known: ChannelCredentials = Object.create(base);
-  known._createSecureConnector = (...args) => {
-    const connector = base._createSecureConnector(...args);
-    return {
-      connect: (socket) => {
-        sockets.add(socket);
-        socket.once("close", () => sockets.delete(socket));
-        return connector.connect(socket);
-      },
-      waitForReady: () => connector.waitForReady(),
-      getCallCredentials: () => connector.getCallCredentials(),
-      destroy: () => connector.destroy(),
-    };
-  };
-  return known;
 }

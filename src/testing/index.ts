@@ -40,3 +40,4 @@ export {
   type SequenceViolation,
 } from "./sequence-checker.ts";
 export { type SingleNodeReport, type SingleNodeSettings, simulateSingleNode } from "./single-node.ts";
+export { type TransportConformanceTest, type TransportNetwork, type TransportProcess, transportConformance } from "./transport-conformance.ts";

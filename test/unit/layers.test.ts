@@ -21,7 +21,7 @@ const HOUSE: House = {
     "paxos/core": { imports: JOINT, purity: "synchronous", node: ["node:zlib"] }, // for its crc32
     "paxos/turn.ts": { imports: [...JOINT, "paxos/core"], purity: "synchronous" },
     "paxos/storage": { imports: [...JOINT, "disk", "paxos/core"] },
-    "paxos/transport": { imports: [...JOINT, "paxos/core", "gen"], packages: WIRE },
+    "paxos/transport": { imports: [...JOINT, "paxos/core", "grpc", "gen"], packages: WIRE },
     paxos: { imports: [...JOINT, "disk", ...PAXOS] },
 
     envelope: { imports: JOINT, packages: ["msgpackr"], purity: "pure" },
@@ -33,7 +33,7 @@ const HOUSE: House = {
 
     // The log, the envelope and the oracle meet in oracle/drivers/log.ts and where the CLI composes them: not in the server.
     server: { imports: [...JOINT, ...ORACLE, "gen"], packages: WIRE },
-    client: { imports: [...JOINT, "oracle/rules", "gen"], packages: WIRE },
+    client: { imports: [...JOINT, "oracle/rules", "grpc", "gen"], packages: WIRE },
     cli: {
       imports: [...JOINT, "disk", ...PAXOS, "envelope", "channels", ...ORACLE, "server", "client", "gen"],
       packages: [...WIRE, "commander", "valibot", "pino", "fastest-levenshtein"],
@@ -42,6 +42,7 @@ const HOUSE: House = {
       imports: [...JOINT, "disk", ...PAXOS, "envelope", "channels", ...ORACLE, "server", "client", "gen"],
       packages: Object.keys(dependencies), // what a user has installed: no test runner
     },
+    grpc: { imports: JOINT, packages: WIRE }, // what is to be known of grpc-js by whoever dials with it
     gen: { imports: [], packages: WIRE },
     "index.ts": { imports: [...JOINT, "disk", ...PAXOS, "envelope", "channels", ...ORACLE, "server", "client"], explicitExports: true },
   },

@@ -42,14 +42,26 @@ export function sameCharter(a: Charter, b: Charter): boolean {
 /** 128 bits in hex. */
 export const randomId: Shape<string> = refined(text, (value) => (/^[0-9a-f]{32}$/.test(value) ? undefined : "expected 32 hex digits"));
 
+/** Longest HOST:PORT, in characters: the name of a host has at most 253, and a port five digits. */
+export const ADDRESS_LENGTH_MAX = 259;
+
+export const addressShape: Shape<string> = refined(text, ({ length }) =>
+  length <= ADDRESS_LENGTH_MAX ? undefined : `expected an address of at most ${ADDRESS_LENGTH_MAX} characters, got ${length}`,
+);
+
+/** The last one is not a founder's: there must be a next id (rule I7.5). */
+export const FOUNDER_ID_MAX = 0xffff_fffe;
+
 const fields = record<Charter>({
   clusterId: randomId,
-  founders: list(record<Founder>({ id: nodeIdShape, storageId: randomId, address: text }), VOTERS_MAX),
+  founders: list(record<Founder>({ id: nodeIdShape, storageId: randomId, address: addressShape }), VOTERS_MAX),
 });
 
 export const charterShape: Shape<Charter> = refined(fields, ({ founders }) => {
   if (founders.length === 0) return "expected a founder";
-  return founders.some(({ id }, index) => id <= (founders[index - 1]?.id ?? 0)) ? "expected founders in the order of their ids, from 1" : undefined;
+  if (founders.some(({ id }, index) => id <= (founders[index - 1]?.id ?? 0))) return "expected founders in the order of their ids, from 1";
+  if (founders.some(({ id }) => id > FOUNDER_ID_MAX)) return `expected ids up to ${FOUNDER_ID_MAX}`;
+  return new Set(founders.map(({ storageId }) => storageId)).size < founders.length ? "expected a disk of its own for each founder" : undefined;
 });
 
 /** A charter by itself, with its version. */

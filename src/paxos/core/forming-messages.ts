@@ -1,7 +1,7 @@
 /** What nodes that have no cluster yet say to each other, and what one that has answers them (rule I7). Each comes in a session, which says whose process speaks. */
 import type { NodeId } from "../../base/ids.ts";
-import { type Codec, createCodec, list, record, type Shape, text, union } from "../../base/shape.ts";
-import { type Charter, charterShape, randomId } from "./charter.ts";
+import { type Codec, createCodec, list, optional, record, type Shape, union } from "../../base/shape.ts";
+import { addressShape, type Charter, charterShape, randomId } from "./charter.ts";
 import { type Configuration, configurationShape, nodeIdShape, VOTERS_MAX } from "./configuration.ts";
 
 /** A line of the static peer list. */
@@ -16,6 +16,8 @@ export interface FormHelloMessage {
   readonly type: "form-hello";
   /** In order of the ids. */
   readonly list: readonly ListedNode[];
+  /** The disk that speaks for the node that this is said to, if one was heard of late: a hello that names its disk has come from where its own hellos arrive. */
+  readonly heard?: string | undefined;
 }
 
 /** "I pledged my disk to this; do so too." Gate: the sender's own pledge is durable. */
@@ -46,11 +48,11 @@ export interface FormedMessage {
 
 export type FormingMessage = FormHelloMessage | FormPledgeMessage | PledgedMessage | ConflictMessage | FormedMessage;
 
-const listedNodes: Shape<readonly ListedNode[]> = list(record<ListedNode>({ id: nodeIdShape, address: text }), VOTERS_MAX);
+const listedNodes: Shape<readonly ListedNode[]> = list(record<ListedNode>({ id: nodeIdShape, address: addressShape }), VOTERS_MAX);
 
 /** A type's number is its own for ever. */
 const message = union<FormingMessage, "type">("type", {
-  "form-hello": [1, record({ list: listedNodes })],
+  "form-hello": [1, record({ list: listedNodes, heard: optional(randomId) })],
   "form-pledge": [2, record({ charter: charterShape })],
   pledged: [3, record({ clusterId: randomId })],
   conflict: [4, record({ clusterId: randomId })],

@@ -17,6 +17,8 @@ export interface PeerClaim extends SessionClaim {
  */
 export type Lane = "control" | "bulk" | "transfer";
 
+export const LANES: readonly Lane[] = ["control", "bulk", "transfer"];
+
 /** Why no stream to or from a peer is held, for people. */
 export type PeerFault =
   /** Nobody listens there, or nobody answers. */
@@ -45,7 +47,7 @@ export interface TransportReceiver {
   /** Of a process that was admitted (rule I2) and belongs to this node's cluster. */
   onMessage(from: PeerClaim, message: PaxosMessage): void;
   onForming(from: PeerClaim, message: FormingMessage): void;
-  /** Rule E6: an established session with that process ended without a word, and the process does not come back. */
+  /** Rule E6: an established session with that process of a peer ended without a word, and the process does not come back. */
   onConnectionLost(node: NodeId, boot: number): void;
   /** The buffer of the bulk lane is full, or has room again (rule F2). */
   onSendBlocked(node: NodeId, blocked: boolean): void;
@@ -57,10 +59,14 @@ export interface TransportReceiver {
 export interface PeerLink {
   readonly node: NodeId;
   readonly address: string;
+  /** The process that is there, while the control lane is open. */
+  readonly claim: PeerClaim | undefined;
   /** Lanes on which what is sent now would leave. */
   readonly open: readonly Lane[];
   /** Bytes that wait to leave, on all lanes. */
   readonly queuedBytes: number;
+  /** Connections that were tried, on all lanes. */
+  readonly attempts: number;
   /** Messages that were dropped because a buffer was full or no stream was open. */
   readonly dropped: number;
   /** The newest problem, until the control lane is open. */
@@ -69,16 +75,19 @@ export interface PeerLink {
 
 /** Messages may be lost, doubled across reconnects, and reordered between lanes; never changed, and never given to a process that it was not meant for. */
 export interface PeerTransport {
-  /** Keeps streams to these, and to no others; connects at once. */
+  /** Where it listens: HOST:PORT with the port that the system chose, or the name of a place in a network of this process. */
+  readonly address: string;
+  /** Keeps streams to these, and to no others; connects at once. What is said of this node itself is ignored. */
   setPeers(peers: ReadonlyMap<NodeId, string>): void;
   /** From here on this node speaks as a member of that cluster: streams are opened afresh, with a `bye`. */
   joinCluster(clusterId: string): void;
-  /** Never waits. Dropped, and counted, where no stream is open or its buffer is full. */
+  /** Never waits. Dropped, and counted, where no stream is open or its buffer is full. Nobody is told of what is for no peer. */
   send(to: NodeId, message: PaxosMessage): void;
   sendForming(to: NodeId, message: FormingMessage): void;
   links(): readonly PeerLink[];
-  /** Says `bye` on every stream, then ends them. Nothing is received after it returned. Safe to call twice. */
+  /** Says `bye` on every stream, then ends them. Nothing is received once it was called. Safe to call twice. */
   close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /** Which connection a message takes. */
@@ -108,3 +117,10 @@ export function laneOf(message: PaxosMessage): Lane {
       return unreachable(message);
   }
 }
+
+/**
+ * Opens a node's transport: how a `PaxosNode` is given one. The boot of `claim` is durable. It listens when this returns.
+ *
+ * @throws OracleError TSO_INVALID_OPTION: the address cannot be had.
+ */
+export type OpenTransport = (claim: PeerClaim, receiver: TransportReceiver) => Promise<PeerTransport>;

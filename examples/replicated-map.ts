@@ -11,9 +11,12 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import * as grpc from "@grpc/grpc-js";
-import { grpcTransport, openWal, PaxosNode, parsePeers, type StateMachine } from "tsoracle";
+import { grpcTransport, openWal, PaxosNode, type StateMachine } from "tsoracle";
 
-const json = { to: (value: unknown): Buffer => Buffer.from(JSON.stringify(value)), from: (bytes: Uint8Array) => JSON.parse(Buffer.from(bytes).toString()) };
+const json = {
+  to: (value: unknown): Buffer => Buffer.from(JSON.stringify(value)),
+  from: (bytes: Uint8Array) => JSON.parse(Buffer.from(bytes).toString()),
+};
 
 /** What is replicated. It sees the same commands in the same order on every node, so it is the same everywhere. */
 class MapMachine implements StateMachine {
@@ -48,10 +51,13 @@ const service = { put: method("/example.Map/Put"), get: method("/example.Map/Get
 /** One node. It ends with 1 when it must not go on: a disk that failed, a directory of another cluster. */
 async function serve(id: number, peers: string, listen: string, directory: string): Promise<void> {
   const machine = new MapMachine();
-  const list = parsePeers(peers);
-  const own = list.find((peer) => peer.id === id)?.address ?? "";
+  const own =
+    peers
+      .split(",")
+      .find((peer) => peer.startsWith(`${id}=`))
+      ?.slice(`${id}=`.length) ?? "";
   const storage = await openWal({ directory, node: id });
-  const node = await PaxosNode.start({ storage, machine, peers: list, transport: grpcTransport({ listen: own }) });
+  const node = await PaxosNode.start({ storage, machine, peers, transport: grpcTransport({ listen: own }) });
 
   const server = new grpc.Server();
   server.addService(service, {
@@ -86,7 +92,9 @@ function client(addresses: readonly string[]) {
     for (const endsAt = Date.now() + 30_000; ; next++) {
       const node = clients[next % clients.length];
       const { error, answer } = await new Promise<{ error: grpc.ServiceError | null; answer: object }>((resolve) => {
-        node?.[name]?.(request, { deadline: Date.now() + 2_000 }, (failed: grpc.ServiceError | null, value: object) => resolve({ error: failed, answer: value }));
+        node?.[name]?.(request, { deadline: Date.now() + 2_000 }, (failed: grpc.ServiceError | null, value: object) =>
+          resolve({ error: failed, answer: value }),
+        );
       });
       if (error === null) return answer;
       if (Date.now() > endsAt) throw error;

@@ -44,3 +44,12 @@ export {
   type Timestamp,
   timestamp,
 } from "./oracle/rules/timestamp.ts";
+export type { Configuration, Member } from "./paxos/core/configuration.ts";
+export type { PeerList } from "./paxos/core/forming-list.ts";
+export { PaxosNode, type PaxosNodeOptions } from "./paxos/node.ts";
+export type { NodeStatus, PeerStatus } from "./paxos/node-status.ts";
+export type { LogStorage, SnapshotMeta, SnapshotSink } from "./paxos/storage/log-storage.ts";
+export { MemoryVolume, openMemory } from "./paxos/storage/memory.ts";
+export { openWal, type WalOptions } from "./paxos/storage/wal.ts";
+export { type GrpcPeerOptions, grpcTransport } from "./paxos/transport/grpc.ts";
+export { MemoryNetwork, type MemoryNetworkOptions } from "./paxos/transport/memory.ts";

@@ -16,7 +16,7 @@ import type { Leadership, ProposalOutcome, ReplicatedLog, StateMachine } from ".
 import type { Charter } from "./core/charter.ts";
 import { answerForming, Forming } from "./core/forming.ts";
 import type { FormingInput } from "./core/forming-effects.ts";
-import { listText, resolvePeerList, sameList } from "./core/forming-list.ts";
+import { listText, type PeerList, resolvePeerList, sameList } from "./core/forming-list.ts";
 import type { FormingMessage, ListedNode } from "./core/forming-messages.ts";
 import type { PaxosMessage } from "./core/messages.ts";
 import { type CoreOptions, resolveCoreOptions } from "./core/options.ts";
@@ -35,7 +35,7 @@ export interface PaxosNodeOptions {
   /** Empty. The node applies the log to it from the first entry on. */
   readonly machine: StateMachine;
   /** The nodes that form the cluster, this one included; the same list on each of them. Once the cluster is formed its own membership counts, and not this list. */
-  readonly peers: readonly ListedNode[];
+  readonly peers: PeerList;
   /** A list of this node alone may form a cluster. @defaultValue false: a disk that is missing must not become an empty cluster */
   readonly init?: boolean | undefined;
   /** Of the protocol, most of them in ticks. */

@@ -68,7 +68,7 @@ export class NodeWorld {
     this.ids = Array.from({ length: nodes }, (_, index) => (index + 1) as NodeId);
   }
 
-  get peers(): PaxosNodeOptions["peers"] {
+  get peers(): readonly { readonly id: number; readonly address: string }[] {
     return this.ids.map((id) => ({ id, address: addressOf(id) }));
   }
 

@@ -6,13 +6,17 @@ import { ADDRESS_LENGTH_MAX, type Charter, FOUNDER_ID_MAX } from "./charter.ts";
 import { VOTERS_MAX } from "./configuration.ts";
 import type { ListedNode } from "./forming-messages.ts";
 
+/** As on a command line, `1=HOST:PORT,2=HOST:PORT`, or as a list. */
+export type PeerList = string | readonly { readonly id: number; readonly address: string }[];
+
 /**
  * The list in order of the ids, as `Forming` takes it.
  * @throws OracleError TSO_INVALID_OPTION, naming the value and the limit: `node` is not in it, it is too long, or its ids or addresses are not good or not different.
  */
-export function resolvePeerList(list: readonly ListedNode[], node: NodeId): readonly ListedNode[] {
+export function resolvePeerList(peers: PeerList, node: NodeId): readonly ListedNode[] {
+  const list = typeof peers === "string" ? parsePeers(peers) : peers;
   if (list.length > VOTERS_MAX) throw invalid(`peers has ${list.length} nodes, and a cluster begins with at most ${VOTERS_MAX}`);
-  const ordered = list.map(({ id, address }) => ({ id, address })).toSorted((a, b) => a.id - b.id);
+  const ordered = list.map(({ id, address }) => ({ id: id as NodeId, address })).toSorted((a, b) => a.id - b.id);
   const addresses = new Map<string, NodeId>();
   for (const [index, { id, address }] of ordered.entries()) {
     wholeOption("the id of a peer", id, { from: 1, through: FOUNDER_ID_MAX });
@@ -25,6 +29,15 @@ export function resolvePeerList(list: readonly ListedNode[], node: NodeId): read
   }
   if (!ordered.some(({ id }) => id === node)) throw invalid(`peers does not have this node, ${node}: ${listText(ordered)}`);
   return ordered;
+}
+
+/** @throws OracleError TSO_INVALID_OPTION for a part that is no ID=HOST:PORT */
+function parsePeers(text: string): Exclude<PeerList, string> {
+  return text.split(",").map((part) => {
+    const [, id, address] = /^\s*(\d{1,10})=(\S+)\s*$/.exec(part) ?? [];
+    if (id === undefined || address === undefined) throw invalid(`peers has "${part.slice(0, ADDRESS_LENGTH_MAX)}", which is not ID=HOST:PORT`);
+    return { id: Number(id), address };
+  });
 }
 
 /** Whether both name the same nodes at the same addresses. Both are in order of their ids. */

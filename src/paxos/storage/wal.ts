@@ -14,7 +14,7 @@ import { createJournal, hasJournal, inspectJournal, type Journal, type JournalOp
 import { nodeDisk } from "../../disk/node-disk.ts";
 import { segmentName } from "../../disk/recovery.ts";
 import { guardStorage } from "../../disk/storage-error.ts";
-import { membersOf, sameCharter } from "../core/charter.ts";
+import { FOUNDER_ID_MAX, membersOf, sameCharter } from "../core/charter.ts";
 import { nodeIdShape } from "../core/configuration.ts";
 import type { Recovered } from "../core/effects.ts";
 import { continues, decodeEntry, type Entry, recordLength } from "../core/entry.ts";
@@ -32,8 +32,8 @@ import { SnapshotFiles } from "./snapshot-files.ts";
 export interface WalOptions {
   /** Holds nothing but this node's files. Made if it is missing. */
   readonly directory: string;
-  /** Whose files they are; those of another node are refused. */
-  readonly node: NodeId;
+  /** The id of the node whose files they are, from 1 to 2^32-2; those of another node are refused. */
+  readonly node: number;
   /** Size of a segment in bytes, from 4096 up to 1 GiB. @defaultValue 32 MiB */
   readonly segmentBytes?: number | undefined;
   /** @defaultValue the file system of this machine */
@@ -68,7 +68,8 @@ const stateCodec: Codec<NodeState> = createCodec(
  * another engine, format or node, or a directory of something else; TSO_INVALID_OPTION.
  */
 export async function openWal(options: WalOptions): Promise<LogStorage> {
-  const { directory, node, disk = nodeDisk } = options;
+  const { directory, disk = nodeDisk } = options;
+  const node = wholeOption("node", options.node, { from: 1, through: FOUNDER_ID_MAX }) as NodeId;
   const segmentBytes = wholeOption("segmentBytes", options.segmentBytes ?? SEGMENT_BYTES, { from: 4096, through: 1024 * 1024 * 1024 });
   return guardStorage(directory, async () => {
     const parts = await prepareDirectory(disk, directory, "wal");

@@ -299,7 +299,7 @@ describe("a node that does not fit is told so, and does no harm:", () => {
 
   test("its list is another, before the cluster is formed", async () => {
     await world.start(1);
-    await world.start(2, { peers: [...world.peers.slice(0, 2), { id: 4 as never, address: "node-4:7000" }] });
+    await world.start(2, { peers: [...world.peers.slice(0, 2), { id: 4, address: "node-4:7000" }] });
     await world.until("it says so", () =>
       world
         .running(1)
@@ -315,7 +315,7 @@ describe("a node that does not fit is told so, and does no harm:", () => {
     await world.startAll();
     await world.apply("before");
     world.crash(2);
-    await world.start(2, { peers: [...world.peers.slice(0, 2), { id: 4 as never, address: "node-4:7000" }] });
+    await world.start(2, { peers: [...world.peers.slice(0, 2), { id: 4, address: "node-4:7000" }] });
     await world.apply("after");
     expect(await converged()).toEqual(["before", "after"]);
     expect(world.lines).toContainEqual(

@@ -154,7 +154,7 @@ export class PaxosNode implements ReplicatedLog {
    * nobody has seen, and all that come later, are `not-applied`. Safe to call twice.
    */
   close(): Promise<void> {
-    this.#closing ??= this.#stop().then(() => this.#settle.resolve());
+    this.#closing ??= this.#stop((transport) => transport.close()).then(() => this.#settle.resolve());
     return this.#closing;
   }
 
@@ -258,7 +258,7 @@ export class PaxosNode implements ReplicatedLog {
     this.#fault = fault;
     this.#options.logger.error({ node: this.node, error: messageOf(fault) }, "the node stops");
     this.#closing = this.#dump(fault)
-      .then(() => this.#stop())
+      .then(() => this.#stop((transport) => transport.abandon()))
       .finally(() => this.#settle.reject(fault))
       .catch(() => undefined);
   }
@@ -276,12 +276,12 @@ export class PaxosNode implements ReplicatedLog {
     }
   }
 
-  async #stop(): Promise<void> {
+  async #stop(leave: (transport: PeerTransport) => Promise<void>): Promise<void> {
     this.#stopForming();
     await this.#runtime?.stop();
     this.#leadership.set({ role: "unknown" });
     this.#leadership.end();
-    await this.#transport?.close();
+    if (this.#transport !== undefined) await leave(this.#transport);
     await this.#founding;
     await this.#options.storage.close();
   }

@@ -122,9 +122,11 @@ export class NodeWorld {
 
   /** Cuts its power. The next start finds what that left. */
   crash(id: number, cut: PowerCut = "drops"): void {
+    const { node } = this.running(id);
     this.network.kill(addressOf(id));
     this.#disks.set(id as NodeId, this.disk(id).powerCut(cut));
     this.#running.delete(id as NodeId);
+    void node.close().catch(() => undefined); // nobody hears it, and its disk is dead; it only stops to run
   }
 
   /** The node that leads, and whose host knows it, once there is one. */
@@ -153,6 +155,11 @@ export class NodeWorld {
         this.timers.after(1, () => resolve(undefined));
       });
     }
+  }
+
+  async pass(ms: number): Promise<void> {
+    const endsAt = this.timers.now() + ms;
+    await this.until("time passes", () => this.timers.now() >= endsAt);
   }
 
   async end(): Promise<void> {

@@ -153,8 +153,13 @@ export class StreamTransport implements PeerTransport, LaneOwner, AcceptOwner {
     });
   }
 
+  abandon(): Promise<void> {
+    this.#closing ??= this.#close({ silently: true });
+    return this.#closing;
+  }
+
   close(): Promise<void> {
-    this.#closing ??= this.#close();
+    this.#closing ??= this.#close({ silently: false });
     return this.#closing;
   }
 
@@ -295,10 +300,11 @@ export class StreamTransport implements PeerTransport, LaneOwner, AcceptOwner {
     }
   }
 
-  async #close(): Promise<void> {
+  async #close({ silently }: { readonly silently: boolean }): Promise<void> {
     this.#closed = true;
     this.#lost.close();
     this.#peers.clear();
+    if (silently) this.#wire.close();
     for (const lane of [...this.#lanes]) this.#end(lane);
     for (const stream of [...this.#streams]) stream.sayBye();
     await new Promise<void>((resolve) => {

@@ -87,6 +87,8 @@ export interface PeerTransport {
   links(): readonly PeerLink[];
   /** Says `bye` on every stream, then ends them. Nothing is received once it was called. Safe to call twice. */
   close(): Promise<void>;
+  /** The same without a word, as when the process dies: its peers then look for another leader at once, and not when they have waited for this one (rule E6). */
+  abandon(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 

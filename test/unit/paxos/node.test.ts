@@ -180,6 +180,7 @@ describe("a node whose disk fails", () => {
     await world.startAll();
     await world.apply("before");
     const { node } = await world.leader();
+    await world.pass(500); // its followers have heard that it leads
     world.disk(node.node).before = ({ name }) => {
       if (name === operation) throw new Error("EIO: input/output error");
     };
@@ -192,7 +193,9 @@ describe("a node whose disk fails", () => {
     expect(await node.confirm(epoch(1n))).toBe(false);
     expect(world.lines).toContainEqual(expect.objectContaining({ node: node.node, level: "error", text: "the node stops" }));
     world.forget(node.node);
+    const stoppedAt = world.timers.now();
     await world.apply("after");
+    expect(world.timers.now() - stoppedAt, "its peers did not wait for it").toBeLessThan(700);
     expect(await converged()).toContain("after");
   });
 

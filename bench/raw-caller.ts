@@ -5,6 +5,8 @@ import type { Caller, CallFigures, Load } from "./sides.ts";
 export interface Method {
   readonly path: string;
   readonly request: Buffer;
+  /** What is done with a reply. @defaultValue it is walked, as protobuf, and its first number taken */
+  readonly decode?: ((bytes: Buffer) => unknown) | undefined;
 }
 
 /** The baseline's echo, of the smallest message. */
@@ -25,14 +27,14 @@ export class RawCaller implements Caller {
   run({ callers, seconds }: Load): Promise<CallFigures> {
     return new Promise((resolve, reject) => {
       const client = this.#client;
-      const { path, request } = this.#method;
+      const { path, request, decode = firstNumber } = this.#method;
       const latenciesUs = new Float64Array(Math.ceil(100_000 * seconds));
       let calls = 0;
       let active = callers;
       const began = performance.now();
       const until = began + seconds * 1000;
       function call(before: number): void {
-        client.makeUnaryRequest(path, identity, firstNumber, request, (error: ServiceError | null) => {
+        client.makeUnaryRequest(path, identity, decode, request, (error: ServiceError | null) => {
           if (error !== null) return reject(error);
           const after = performance.now();
           latenciesUs[calls++] = (after - before) * 1000;

@@ -45,10 +45,10 @@ interface Settings {
   readonly quiet: boolean;
 }
 
-/** Runs those of `all` that the command line names; `open` makes a side when the first bench needs it. */
+/** Runs those of `all` that the command line names; `open` makes a side when the first bench needs it. Benches with a side that cannot be had are left out. */
 export async function runBenches<SideName extends string>(
   all: readonly Bench<SideName>[],
-  open: (side: SideName, place: Place) => Promise<Side>,
+  open: (side: SideName, place: Place) => Promise<Side | undefined>,
 ): Promise<void> {
   const { values: flags } = parseArgs({
     options: {
@@ -71,10 +71,13 @@ export async function runBenches<SideName extends string>(
     print({ line: "machine", cores: cpus().length, cpu: cpus()[0]?.model, node: process.version, fileSystem, seconds, rounds });
     for (const name of new Set(benches.flatMap(({ parts }) => parts.map(({ side }) => side)))) {
       const profile = flags.profile === undefined ? undefined : join(flags.profile, name);
-      sides.set(name, await open(name, { directory: join(directory, name), profile }));
+      const side = await open(name, { directory: join(directory, name), profile });
+      if (side !== undefined) sides.set(name, side);
     }
     const measured = new Map<Bench<SideName>, Measurement[][]>();
-    for (const bench of benches) measured.set(bench, await measureRounds(bench, sides, settings));
+    for (const bench of benches) {
+      if (bench.parts.every(({ side }) => sides.has(side))) measured.set(bench, await measureRounds(bench, sides, settings));
+    }
     for (const [bench, found] of measured) conclude(bench, sides, found);
   } finally {
     for (const each of sides.values()) await each.close();

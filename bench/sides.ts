@@ -1,6 +1,6 @@
 /** One side of a ratio: what is measured, and what stands in what it is held against. */
 import { type Measurement, machineCpuUs, percentiles, processCpuUs } from "./figures.ts";
-import { type ChildProgram, start, startChild } from "./served.ts";
+import { type ChildProgram, type Served, start, startChild } from "./served.ts";
 
 export interface Load {
   /** Each has one call at a time. */
@@ -38,7 +38,7 @@ export interface Caller {
 
 export interface Side {
   /** What `perSecond` counts. */
-  readonly unit: "rpc" | "timestamps" | "records";
+  readonly unit: "rpc" | "timestamps" | "records" | "entries";
   measure(load: Load): Promise<Measurement>;
   close(): Promise<void>;
 }
@@ -47,8 +47,8 @@ export interface Side {
 const WARM: Load = { callers: 64, seconds: 2 };
 
 /** A server of its own, called from here; it is warm when this returns. */
-export function servedSide(unit: Side["unit"], server: ChildProgram, connect: (address: string) => Caller): Promise<Side> {
-  return openSide(unit, server, async (address) => {
+export async function servedSide(unit: Side["unit"], server: ChildProgram | Served, connect: (address: string) => Caller): Promise<Side> {
+  return openSide(unit, "script" in server ? await start(server) : server, async (address) => {
     const caller = connect(address);
     return { run: (load) => runCaller(caller, load), close: () => caller.close() };
   });
@@ -61,16 +61,15 @@ export async function runCaller(caller: Caller, load: Load): Promise<RunFigures>
 }
 
 /** A server of its own, and the caller of that name in `caller.ts`, which is a process too; both are warm when this returns. */
-export function remoteSide(unit: Side["unit"], server: ChildProgram, name: string): Promise<Side> {
-  return openSide(unit, server, async (address) => {
+export async function remoteSide(unit: Side["unit"], server: ChildProgram, name: string): Promise<Side> {
+  return openSide(unit, await start(server), async (address) => {
     const profile = server.profile === undefined ? undefined : `${server.profile}-caller`;
     const child = await startChild({ script: "caller.ts", args: [name, address], profile });
     return { run: (load) => child.ask<RunFigures>(load), close: () => child.close() };
   });
 }
 
-async function openSide(unit: Side["unit"], server: ChildProgram, connect: (address: string) => Promise<Runner>): Promise<Side> {
-  const served = await start(server);
+async function openSide(unit: Side["unit"], served: Served, connect: (address: string) => Promise<Runner>): Promise<Side> {
   const caller = await connect(served.address);
   await caller.run(WARM);
   return {

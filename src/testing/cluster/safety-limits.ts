@@ -23,8 +23,10 @@ export function assertSizes(node: NodeId, sizes: ReplicaView["sizes"], options: 
     sizes.inflightBytes,
     options.maxInflightBytes + Math.max(options.maxAcceptBytes, oneEntry, options.maxSyncBytes + window),
   ); // the last one sent may be a Sync
-  // Memory holds what is not decided, what is not on the disk yet, and recent facts.
-  atMost(node, "cachedBytes", sizes.cachedBytes, options.cacheBytes + options.maxUnpersistedBytes + window + options.maxSyncBytes);
+  // Memory holds recent facts, what is not decided, and what is not on the disk yet, beyond its limit by one message. What a step finds to be on the disk by now is let go
+  // at the beginning of the next, so there may be twice of that; and a sixteenth more, below which nothing is moved.
+  const unpersisted = options.maxUnpersistedBytes + Math.max(options.maxSyncBytes, options.maxFetchBytes, options.maxAcceptBytes) + oneEntry;
+  atMost(node, "cachedBytes", sizes.cachedBytes, (17 / 16) * (options.cacheBytes + window + 2 * unpersisted));
 }
 
 function atMost(node: NodeId, name: keyof ReplicaView["sizes"], value: number, limit: number): void {

@@ -198,7 +198,7 @@ class Run {
       const { now, nodes: all } = this.#cluster;
       // A leader outside of the healed quorum, whose links are bad and not dead, may go on deciding slowly, or wait for a member that pulls facts slowly: then it may
       // take longer, as long as it moves. While nothing is chosen that ends by itself, for there are only so many facts to learn.
-      const moved = all.reduce((sum, { disk }) => sum + disk.image.decidedThrough, this.#safety.chosenThrough);
+      const moved = all.reduce<number>((sum, { disk }) => sum + disk.image.decidedThrough, this.#safety.chosenThrough);
       if (moved > progress) movedAt = now;
       progress = moved;
       if (now > movedAt + SETTLES_WITHIN * this.#electionUs || now > began + 10 * SETTLES_WITHIN * this.#electionUs)

@@ -10,9 +10,9 @@
  * With --seconds alone, single nodes have a quarter of the time. A failure prints the seed, what was violated and the command that runs that seed alone, and
  * leaves the settings in `sim-failure-<profile>-<seed>.json`.
  */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { inspect, parseArgs } from "node:util";
-import { decodeRun, isRecordedRun, replayRun } from "../src/paxos/recorder.ts";
+import { decodeRun, isRecordedRun, type RecordedRun, replayRun } from "../src/paxos/recorder.ts";
 import type { Fault } from "../src/testing/cluster/faults.ts";
 import { type ClusterSettings, PROFILES, type Profile } from "../src/testing/cluster/settings.ts";
 import { shrinkFailure } from "../src/testing/cluster/shrink.ts";
@@ -235,11 +235,13 @@ function faultText({ type, ...details }: Fault): string {
   return [type, ...Object.entries(details).map(([name, value]) => `${name} ${JSON.stringify(value)}`)].join(" ");
 }
 
-/** Everything that happened, as lines, or as a page where `--html` names a file. */
-/** A run that a node recorded is made again step by step; one of the simulator is simulated again. */
+/**
+ * A run that a node recorded is made again step by step; one of the simulator is simulated again: everything that happened, as lines, or as a page where `--html`
+ * names a file.
+ */
 function replay(file: string): void {
-  const bytes = existsSync(file) ? readFileSync(file) : undefined;
-  if (bytes !== undefined && isRecordedRun(bytes)) return replayNode(bytes);
+  const bytes = statSync(file, { throwIfNoEntry: false })?.isFile() === true ? readFileSync(file) : undefined;
+  if (bytes !== undefined && isRecordedRun(bytes)) return replayNode(file, bytes);
   const { seed, profile, settings } = readFailure(file);
   const { html } = values;
   const recorder = new TraceRecorder({ maxEvents: eventsAtMost() });
@@ -253,8 +255,8 @@ function replay(file: string): void {
   if (html !== undefined) draw(html, recorder.events, `seed ${seed}, profile ${profile}`);
 }
 
-function replayNode(bytes: Uint8Array): void {
-  const { steps, fault, replica } = replayRun(decodeRun(bytes));
+function replayNode(file: string, bytes: Uint8Array): void {
+  const { steps, fault, replica } = replayRun(readRun(file, bytes));
   const { node, boot, role, ballot, image, sizes } = replica.inspect();
   console.log(inspect({ node, boot, role, ballot, image, sizes }, { depth: 8 }));
   if (fault === undefined) {
@@ -264,6 +266,14 @@ function replayNode(bytes: Uint8Array): void {
   console.error(inspect(fault, { depth: 8 }));
   console.error(`step ${steps} stopped the node, as it did before`);
   process.exitCode = 1;
+}
+
+function readRun(file: string, bytes: Uint8Array): RecordedRun {
+  try {
+    return decodeRun(bytes);
+  } catch (error) {
+    return refuse(`${file}: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 function eventsAtMost(): number | undefined {

@@ -46,6 +46,7 @@ export {
 } from "./oracle/rules/timestamp.ts";
 export type { Configuration, Member } from "./paxos/core/configuration.ts";
 export type { PeerList } from "./paxos/core/forming-list.ts";
+export type { DiskRoomOptions } from "./paxos/disk-room.ts";
 export { PaxosNode, type PaxosNodeOptions } from "./paxos/node.ts";
 export type { NodeStatus, PeerStatus } from "./paxos/node-status.ts";
 export type { LogStorage, SnapshotMeta, SnapshotSink } from "./paxos/storage/log-storage.ts";

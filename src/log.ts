@@ -37,7 +37,16 @@ export interface Prepared {
   discard(): void;
 }
 
-export type NotAppliedReason = "not-leader" | "epoch-differs" | "overloaded" | "too-large" | "transferring" | "aborted" | "superseded" | "closed";
+export type NotAppliedReason =
+  | "not-leader"
+  | "epoch-differs"
+  | "overloaded"
+  | "disk-low"
+  | "too-large"
+  | "transferring"
+  | "aborted"
+  | "superseded"
+  | "closed";
 export type UnknownReason = "deadline" | "aborted" | "snapshot" | "closed";
 
 export type ProposalOutcome =

@@ -10,6 +10,8 @@ export interface Disk {
   read(path: string): Promise<Uint8Array>;
   /** Reads `length` bytes from `position` on, or as many as there are. */
   readPart(path: string, position: number, length: number): Promise<Uint8Array>;
+  /** Bytes that a file in this directory could grow by. */
+  freeBytes(directory: string): Promise<number>;
   /** Opens a new file for writing; fails with EEXIST where the name is taken. */
   create(path: string): Promise<DiskFile>;
   /** Opens a file that exists, for writing. */

@@ -1,4 +1,4 @@
-import { link, mkdir, open, readdir, readFile, unlink } from "node:fs/promises";
+import { link, mkdir, open, readdir, readFile, statfs, unlink } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { type Disk, type DiskFile, isErrno } from "./disk.ts";
 import { lockDirectory } from "./lock.ts";
@@ -33,6 +33,10 @@ export const nodeDisk: Disk = {
     } finally {
       await handle.close();
     }
+  },
+  async freeBytes(directory) {
+    const { bavail, bsize } = await statfs(directory);
+    return bavail * bsize;
   },
   create: (path) => openFile(path, "wx"),
   open: (path) => openFile(path, "r+"),

@@ -4,6 +4,7 @@ import type { NodeId, Slot } from "../base/ids.ts";
 import type { Leadership } from "../log.ts";
 import { ballotText } from "./core/ballot.ts";
 import type { Configuration } from "./core/configuration.ts";
+import type { DiskRoom } from "./core/effects.ts";
 import type { FormingProblem } from "./core/forming-problems.ts";
 import type { Runtime } from "./runtime.ts";
 import type { LogStorage } from "./storage/log-storage.ts";
@@ -29,6 +30,8 @@ export interface NodeStatus {
   readonly durableThrough: Slot | undefined;
   readonly decidedThrough: Slot | undefined;
   readonly appliedThrough: Slot | undefined;
+  /** What the disk can still take (rule F6). */
+  readonly diskRoom: DiskRoom;
   readonly members: Configuration["members"];
   readonly peers: readonly PeerStatus[];
   /** What keeps the cluster from being formed. */
@@ -84,6 +87,7 @@ export function statusOf({ storage, links, runtime, problems, leadership, isOver
     durableThrough: view?.durable.last,
     decidedThrough,
     appliedThrough: runtime?.turn.appliedThrough,
+    diskRoom: runtime?.room ?? "enough",
     members: view?.image.configuration.members ?? [],
     peers: links.map(peerOf),
     problems: [...problems.values()].map(({ detail }) => detail),

@@ -20,6 +20,7 @@ import { listText, type PeerList, resolvePeerList, sameList } from "./core/formi
 import type { FormingMessage, ListedNode } from "./core/forming-messages.ts";
 import type { PaxosMessage } from "./core/messages.ts";
 import { type CoreOptions, resolveCoreOptions } from "./core/options.ts";
+import { type DiskRoomLimits, type DiskRoomOptions, resolveDiskRoom } from "./disk-room.ts";
 import { type NodeStatus, statusOf } from "./node-status.ts";
 import { encodeRun } from "./recorder.ts";
 import { Runtime } from "./runtime.ts";
@@ -40,6 +41,8 @@ export interface PaxosNodeOptions {
   readonly init?: boolean | undefined;
   /** Of the protocol, most of them in ticks. */
   readonly core?: { readonly [Name in keyof CoreOptions]?: number | undefined } | undefined;
+  /** When the disk counts as nearly full, and as full. */
+  readonly diskRoom?: DiskRoomOptions | undefined;
   readonly logger?: Logger | undefined;
   /** Where a broken invariant leaves the inputs that led to it, for `npm run sim -- --replay FILE`. @defaultValue nowhere */
   readonly dumpDirectory?: string | undefined;
@@ -56,6 +59,7 @@ interface ResolvedOptions {
   readonly timers: PeerTimers;
   readonly random: Prng;
   readonly dumpDirectory: string | undefined;
+  readonly diskRoom: DiskRoomLimits;
 }
 
 /** Between two rounds of saying everything again, while a cluster is formed. */
@@ -79,7 +83,7 @@ export class PaxosNode implements ReplicatedLog {
 
   private constructor(options: PaxosNodeOptions, list: readonly ListedNode[]) {
     const { storage, machine, dumpDirectory, logger = silentLogger, timers = realTimers, random = createPrng(randomInt(2 ** 32)) } = options;
-    this.#options = { storage, machine, logger, timers, random, dumpDirectory };
+    this.#options = { storage, machine, logger, timers, random, dumpDirectory, diskRoom: resolveDiskRoom(options.diskRoom) };
     this.#core = resolveCoreOptions(options.core);
     this.#list = list;
     const { promise, resolve, reject } = withResolvers();
@@ -233,7 +237,7 @@ export class PaxosNode implements ReplicatedLog {
 
   /** The disk belongs to that cluster: from here on it takes part. */
   #lead(charter: Charter): void {
-    const { storage, machine, timers, logger, random } = this.#options;
+    const { storage, machine, timers, logger, random, diskRoom } = this.#options;
     this.#stopForming();
     this.#forming = undefined;
     const recovered = storage.recovered();
@@ -245,7 +249,7 @@ export class PaxosNode implements ReplicatedLog {
     }
     this.#transport?.joinCluster(charter.clusterId);
     this.#runtime = new Runtime({
-      ...{ recovered, machine, storage, timers, logger, random, options: this.#core },
+      ...{ recovered, machine, storage, timers, logger, random, diskRoom, options: this.#core },
       send: (to, message) => this.#send(to, message),
       onLeadership: (leadership) => this.#leadership.set(leadership),
       onConfiguration: ({ members }) => this.#transport?.setPeers(new Map(members.map(({ id, address }) => [id, address]))),

@@ -9,10 +9,11 @@ import type { Logger } from "../base/logger.ts";
 import type { Prng } from "../base/prng.ts";
 import type { Leadership, ProposalOutcome, StateMachine } from "../log.ts";
 import type { Configuration } from "./core/configuration.ts";
-import type { CoreEvent, FactsToServe, Recovered, RequestNumber } from "./core/effects.ts";
+import type { CoreEvent, DiskRoom, FactsToServe, Recovered, RequestNumber } from "./core/effects.ts";
 import type { PersistBatch } from "./core/image.ts";
 import type { PaxosMessage } from "./core/messages.ts";
 import type { CoreOptions } from "./core/options.ts";
+import { type DiskRoomLimits, RoomWatch } from "./disk-room.ts";
 import { InputRecorder } from "./recorder.ts";
 import type { LogStorage } from "./storage/log-storage.ts";
 import type { PeerTimers } from "./transport/wire.ts";
@@ -24,6 +25,7 @@ export interface RuntimeParts {
   readonly random: Prng;
   readonly machine: StateMachine;
   readonly storage: LogStorage;
+  readonly diskRoom: DiskRoomLimits;
   readonly timers: PeerTimers;
   readonly logger: Logger;
   readonly send: (to: NodeId, message: PaxosMessage) => void;
@@ -55,6 +57,7 @@ export class Runtime {
   #tickedAt: number;
   #over = false;
   #configuration: Configuration | undefined;
+  readonly #roomWatch: RoomWatch;
   /** The write in flight. */
   #writing: Promise<void> | undefined;
 
@@ -67,6 +70,13 @@ export class Runtime {
     this.#tellConfiguration();
     this.#awaitTick();
     this.#schedule();
+    const { storage, diskRoom: limits, logger } = parts;
+    this.#roomWatch = new RoomWatch({ storage, limits, timers, logger, onRoom: (room) => this.put({ type: "disk-room", room }) });
+  }
+
+  /** Of the disk, as it was last seen. */
+  get room(): DiskRoom {
+    return this.#roomWatch.room;
   }
 
   put(input: TurnInput): void {
@@ -226,6 +236,7 @@ export class Runtime {
   #end(): void {
     if (this.#over) return;
     this.#stopTicking();
+    this.#roomWatch.stop();
     for (const { id, outcome } of this.turn.end()) this.#settle(id, outcome);
     for (const id of [...this.#reads.keys()]) this.#answer({ id, ok: false, reason: "closed" });
     this.#over = true;

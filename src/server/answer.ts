@@ -103,6 +103,8 @@ export function notApplied(submitted: Exclude<Submitted, { type: "applied" }>, p
       return notLeader();
     case "overloaded":
       return failed(status.RESOURCE_EXHAUSTED, `overloaded: ${detail}`);
+    case "disk-low":
+      return failed(status.RESOURCE_EXHAUSTED, `overloaded: the disk is nearly full: ${detail}`);
     case "too-large":
       return failed(status.RESOURCE_EXHAUSTED, `too large for the log: ${detail}`);
     case "aborted":

@@ -142,6 +142,12 @@ export class FaultyDisk implements Disk {
     return this.#find(path).current.slice(position, position + length);
   }
 
+  /** Counts as no operation: who watches a disk must not shift where a test crashes it. */
+  async freeBytes(directory: string): Promise<number> {
+    if (this.#crashed) throw new DiskCrashed(`freeBytes ${directory}`);
+    return Math.max(0, this.capacityBytes - this.#bytesUsed());
+  }
+
   async create(path: string): Promise<DiskFile> {
     await this.#operation("create", path);
     const { names, name } = this.#locate(path);

@@ -339,8 +339,8 @@ export const PROTOCOL_MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: `${CORE}leader.ts`,
-        find: "if (full || payload.length > options.maxEntryBytes) {",
-        replace: "if (payload.length > options.maxEntryBytes) {",
+        find: `full ? "overloaded" : `,
+        replace: "",
       },
     ],
   },
@@ -369,5 +369,47 @@ export const PROTOCOL_MUTANTS: readonly Mutant[] = [
         replace: "",
       },
     ],
+  },
+  {
+    name: "F6: a node whose disk is full campaigns",
+    edits: [{ file: `${CORE}election.ts`, find: '  if (replica.room === "none") return false;\n', replace: "" }],
+    tests: ["test/sim/scenarios.test.ts"],
+  },
+  {
+    name: "F6: a leader whose disk is full stays",
+    edits: [{ file: `${CORE}election.ts`, find: `giveUp(replica, "full-disk");`, replace: "return;" }],
+    tests: ["test/sim/scenarios.test.ts"],
+  },
+  {
+    name: "F6: a follower whose disk is full takes entries",
+    edits: [{ file: `${CORE}state.ts`, find: 'return this.room === "none" || this', replace: "return this" }],
+    tests: ["test/sim/scenarios.test.ts"],
+  },
+  {
+    name: "F6: a follower whose disk is full takes a Sync",
+    edits: [
+      {
+        file: `${CORE}acceptor.ts`,
+        find: 'differs !== undefined && replica.room === "none"',
+        replace: 'replica.room === "low" && differs === undefined',
+      },
+    ],
+    tests: ["test/sim/scenarios.test.ts"],
+  },
+  {
+    name: "F6: a leader takes proposals although its disk is nearly full",
+    edits: [{ file: `${CORE}leader.ts`, find: 'replica.room !== "enough" ? "disk-low" : ', replace: "" }],
+    tests: ["test/sim/scenarios.test.ts"],
+  },
+  {
+    name: "F6: a leader with little room does not give way",
+    edits: [
+      {
+        file: `${CORE}election.ts`,
+        find: 'replica.room === "low" && now >= role.givesWayFrom',
+        replace: 'replica.room === "none" && now >= role.givesWayFrom',
+      },
+    ],
+    tests: ["test/sim/scenarios.test.ts"],
   },
 ];

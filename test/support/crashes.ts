@@ -40,6 +40,7 @@ function observedDisk(disk: Disk, done: () => void): Disk {
     list: (directory) => observed(disk.list(directory)),
     read: (path) => observed(disk.read(path)),
     readPart: (path, position, length) => observed(disk.readPart(path, position, length)),
+    freeBytes: (directory) => disk.freeBytes(directory),
     create: async (path) => observedFile(await observed(disk.create(path))),
     open: async (path) => observedFile(await observed(disk.open(path))),
     link: (from, to) => observed(disk.link(from, to)),

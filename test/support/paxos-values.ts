@@ -134,6 +134,7 @@ const FIELDS: { readonly [Type in MessageType]: fc.Arbitrary<Fields<Type>> } = {
       promised: anyBallot,
       leader: anyBallot,
       happy: fc.boolean(),
+      hasRoom: fc.boolean(),
       configVersion: counter,
       decidedThrough: anySlot,
       last: anySlot,
@@ -141,7 +142,7 @@ const FIELDS: { readonly [Type in MessageType]: fc.Arbitrary<Fields<Type>> } = {
       readSeq: counter,
       seen: claims,
     },
-    { requiredKeys: ["round", "promised", "happy", "configVersion", "decidedThrough", "last", "readSeq"] },
+    { requiredKeys: ["round", "promised", "happy", "hasRoom", "configVersion", "decidedThrough", "last", "readSeq"] },
   ),
   prepare: fc.record({ ballot: anyBallot, decidedThrough: anySlot, accepted: anyBallot, last: anySlot, lastOrigin: anyBallot }),
   promise: fc.record(

@@ -5,7 +5,7 @@ import type { Epoch } from "../../src/base/epoch.ts";
 import type { NodeId } from "../../src/base/ids.ts";
 import { invariant } from "../../src/base/invariant.ts";
 import { epochOf } from "../../src/paxos/core/ballot.ts";
-import type { RequestNumber } from "../../src/paxos/core/effects.ts";
+import type { DiskRoom, RequestNumber } from "../../src/paxos/core/effects.ts";
 import type { CoreOptions } from "../../src/paxos/core/options.ts";
 import type { Actions, TurnInput } from "../../src/paxos/turn.ts";
 import { type ClusterNode, type Disk, PaxosCluster, type Waiting } from "./paxos-cluster.ts";
@@ -108,6 +108,8 @@ export class PaxosWorld {
     release: (node) => {
       this.#node(node).held = false;
     },
+    /** room NODE enough|low|none: what its disk can still take. */
+    room: (node, room) => this.#put(this.#node(node), { type: "disk-room", room: room as DiskRoom }),
     persist: (node) => this.#cluster.persist(this.#node(node)),
     fail: (node) => this.#put(this.#node(node), { type: "write-failed", reason: "EIO" }),
     /** crash NODE [keeping]: the write in flight is lost, or kept. */

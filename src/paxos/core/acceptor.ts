@@ -75,6 +75,10 @@ export function onSync(replica: Replica, from: NodeId, m: SyncMessage): void {
   const end = slot(m.base + m.entries.length);
   if (end < m.floor) return replica.drop(from, "sync", "stale"); // half of what was adopted would outrank the whole of an older reign
   const differs = firstDifference(replica, m.entries);
+  if (differs !== undefined && replica.room === "none") {
+    mark("sync-without-room");
+    return replica.drop(from, "sync", "no-room"); // it comes again
+  }
   const conflict = differs !== undefined && differs.slot <= log.last;
   const sameReign = sameBallot(replica.accepted, m.ballot);
   if (sameReign) {

@@ -113,6 +113,7 @@ export function onFactsFetched(replica: Replica, follower: Follower, from: NodeI
       replica.fence(`slot ${pull.after} is decided here, and another entry stands there at node ${from}`);
     return;
   }
+  if (replica.room === "none") return replica.drop(from, "fetch-reply", "no-room");
   if (m.entries.length > 0 && !follower.synced) mark("facts-while-unsynced");
   if (!ingestFacts(replica, m.entries)) return;
   if (m.entries.length > 0 && replica.decidedThrough < m.decidedThrough) fetchFacts(replica, from);

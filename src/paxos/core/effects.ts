@@ -26,7 +26,12 @@ export type Input =
   /** Campaign now, whatever patience says: by hand, or in a test. Not without a vote, and not in probation (rule I4). Safety never depends on when. */
   | { readonly type: "campaign" }
   /** The transport's buffer towards a peer is full, or no longer. */
-  | { readonly type: "send-blocked"; readonly peer: NodeId; readonly blocked: boolean };
+  | { readonly type: "send-blocked"; readonly peer: NodeId; readonly blocked: boolean }
+  /** How much the disk can still take has changed (rule F6). */
+  | { readonly type: "disk-room"; readonly room: DiskRoom };
+
+/** `low`: nothing new is to be proposed. `none`: only what a vote takes still fits. */
+export type DiskRoom = "enough" | "low" | "none";
 
 /** What a node starts from. The runtime has verified it: contiguous, chained, checksummed (protocol, 5.4). */
 export interface Recovered {
@@ -48,7 +53,7 @@ export interface OriginRun {
 }
 
 /** `not-leader`: and who might be. All of them: never appended, or decided otherwise (rule D4). */
-export type RefusalReason = "not-leader" | "epoch-differs" | "overloaded" | "too-large" | "superseded";
+export type RefusalReason = "not-leader" | "epoch-differs" | "overloaded" | "disk-low" | "too-large" | "superseded";
 
 export type ProposalResult =
   /** A fact; its result follows when it is applied here. */
@@ -80,6 +85,8 @@ export type RoleReason =
   | "deposed"
   | "stale"
   | "stalled-disk"
+  | "low-disk"
+  | "full-disk"
   | "no-progress"
   | "rebid"
   | "campaign-timeout"
@@ -102,7 +109,8 @@ export type DropReason =
   | "stale"
   | "base-mismatch"
   | "recovering"
-  | "malformed";
+  | "malformed"
+  | "no-room";
 
 export interface Effects {
   /** May leave now, in this order: the core has held back whatever had to wait for the disk. */

@@ -8,6 +8,7 @@ import { compareBallots, sameBallot } from "./ballot.ts";
 import { startCampaign, superviseCampaign } from "./candidate.ts";
 import { pullFacts } from "./catchup.ts";
 import { isVoter } from "./configuration.ts";
+import type { DiskRoom } from "./effects.ts";
 import { isConnected, openRound } from "./heartbeat.ts";
 import { expireReads } from "./reads.ts";
 import { retransmit } from "./replication.ts";
@@ -16,6 +17,9 @@ import type { Follower, Leader, Replica } from "./state.ts";
 
 /** A leader that can do something about it has given up after `progressTicks` (rule Q4). */
 const HELD_UP = 2;
+
+/** Election timeouts that a node with little room leaves to those that have more (rule F6). */
+const LOW_DISK_WAITS = 4;
 
 export function onTick(replica: Replica): void {
   replica.now += 1;
@@ -28,8 +32,16 @@ export function onTick(replica: Replica): void {
 
 /** Asked to, by whoever drives this core. */
 export function onCampaign(replica: Replica): void {
-  if (!isVoter(replica.configuration, replica.node, replica.storageId) || replica.probation !== undefined) return;
+  if (!isVoter(replica.configuration, replica.node, replica.storageId) || replica.probation !== undefined || replica.room === "none") return;
   startCampaign(replica, replica.role.type === "leader" ? "rebid" : "campaign");
+}
+
+/** F6. Without room nobody leads: a reign writes. What is vouched for stays so, and promises are given as before: they are small, and others need them. */
+export function onDiskRoom(replica: Replica, room: DiskRoom): void {
+  replica.room = room;
+  if (room !== "none" || replica.role.type === "follower") return;
+  if (replica.role.type === "leader") giveUp(replica, "full-disk");
+  else becomeFollower(replica, "full-disk");
 }
 
 /** E1. Judges by the answers so far, then asks again. */
@@ -95,12 +107,19 @@ function isHeldUp(replica: Replica, { leader }: Follower, connected: readonly No
 function mayCampaign(replica: Replica, connected: readonly NodeId[]): boolean {
   const { election, options, now, configuration } = replica;
   if (!isVoter(configuration, replica.node, replica.storageId) || replica.probation !== undefined || now < election.cooldownUntil) return false;
+  if (replica.room === "none") return false;
   if (connected.length + 1 < replica.quorum) return false;
   if (diskIsSlow(replica, options.campaignTicks)) return false; // the ballot would not even reach this disk in time
   // Somebody knows a newer configuration, which this node must learn first.
   if (connected.some((id) => (election.answers.get(id)?.configVersion ?? 0) > configuration.version)) return false;
-  if (election.hint !== undefined) return hintSuffices(replica, connected, election.hint);
-  return now >= election.graceUntil && now - election.patientSince >= (replica.voters.length === 1 ? 0 : election.delay);
+  if (election.hint !== undefined && replica.room === "enough") return hintSuffices(replica, connected, election.hint);
+  const patience = replica.room === "low" && othersHaveRoom(replica, connected) ? LOW_DISK_WAITS * options.electionTicks : 0;
+  return now >= election.graceUntil && now - election.patientSince >= patience + (replica.voters.length === 1 ? 0 : election.delay);
+}
+
+/** F6. They should lead rather than this node. */
+function othersHaveRoom({ election }: Replica, connected: readonly NodeId[]): boolean {
+  return connected.some((id) => election.answers.get(id)?.hasRoom === true);
 }
 
 /** E6. A quorum said, after the connection was lost, that it has no leader either. */
@@ -148,6 +167,7 @@ function superviseReign(replica: Replica, role: Leader): void {
   if (now - role.lastQuorumTick > options.checkQuorumTicks || replica.voters.length - lost < replica.quorum) return giveUp(replica, "check-quorum");
   if (diskIsSlow(replica, options.diskStallTicks)) return giveUp(replica, "stalled-disk");
   if (isStuck(replica, role)) return giveUp(replica, "no-progress");
+  if (replica.room === "low" && now >= role.givesWayFrom && othersHaveRoom(replica, voters)) return giveUp(replica, "low-disk");
   election.happy = isHappyLeader(replica);
 
   role.stuckSince = connected.some(hasPromisedAbove) ? (role.stuckSince ?? now) : undefined;
@@ -155,7 +175,13 @@ function superviseReign(replica: Replica, role: Leader): void {
   retransmit(replica, role);
 }
 
-const GIVEN_UP = { "check-quorum": "check-quorum-stepdown", "stalled-disk": "disk-stall-abdicate", "no-progress": "no-progress-abdicate" } as const;
+const GIVEN_UP = {
+  "check-quorum": "check-quorum-stepdown",
+  "stalled-disk": "disk-stall-abdicate",
+  "low-disk": "disk-low-abdicate",
+  "full-disk": "disk-full-abdicate",
+  "no-progress": "no-progress-abdicate",
+} as const;
 
 /** Steps down, and lets others try first. */
 function giveUp(replica: Replica, reason: keyof typeof GIVEN_UP): void {

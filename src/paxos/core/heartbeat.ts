@@ -51,6 +51,7 @@ export function onHeartbeat(replica: Replica, from: NodeId, m: HeartbeatMessage)
     promised: replica.promised,
     leader: role.type === "leader" ? role.ballot : role.type === "follower" ? role.leader : undefined,
     happy: replica.election.happy,
+    hasRoom: replica.room === "enough",
     configVersion: replica.configuration.version,
     decidedThrough: durable.decidedThrough,
     last: durable.last,
@@ -68,8 +69,8 @@ export function noteAnswer(replica: Replica, from: NodeId, m: HeartbeatReplyMess
   const newest = election.answers.get(from);
   if (newest !== undefined && newest.round > m.round) return false;
   election.answerTicks.set(from, Math.max(replica.now - openedAt, 0.98 * (election.answerTicks.get(from) ?? 0)));
-  const { round, promised, leader, happy, configVersion, decidedThrough } = m;
-  election.answers.set(from, { round, openedAt, promised, leader, happy, configVersion, decidedThrough });
+  const { round, promised, leader, happy, hasRoom, configVersion, decidedThrough } = m;
+  election.answers.set(from, { round, openedAt, promised, leader, happy, hasRoom, configVersion, decidedThrough });
   return true;
 }
 

@@ -36,6 +36,7 @@ export function becomeLeader(replica: Replica, campaign: Candidate, sourceAccept
     lastQuorumMs: replica.nowMs,
     lastDecidedTick: replica.now,
     stuckSince: undefined,
+    givesWayFrom: replica.room === "enough" ? 0 : replica.now + replica.options.progressTicks, // they had their turn, and did not win
     reads: newReads(),
   };
   replica.role = role;
@@ -92,9 +93,10 @@ export function onPropose(replica: Replica, { id, payload, epoch }: Extract<Inpu
     log.last - replica.decidedThrough >= options.maxUncommittedEntries ||
     replica.openProposals >= options.maxProposals ||
     replica.decidedThrough - replica.appliedThrough >= options.maxUnappliedEntries;
-  if (full) mark("overload-drop");
-  if (full || payload.length > options.maxEntryBytes) {
-    replica.proposalResults.push({ id, type: "not-applied", reason: full ? "overloaded" : "too-large", leader: replica.node });
+  const refusal = replica.room !== "enough" ? "disk-low" : full ? "overloaded" : payload.length > options.maxEntryBytes ? "too-large" : undefined;
+  if (refusal !== undefined) {
+    if (refusal !== "too-large") mark(refusal === "overloaded" ? "overload-drop" : "disk-low-drop");
+    replica.proposalResults.push({ id, type: "not-applied", reason: refusal, leader: replica.node });
     return;
   }
   const entry = appendOwn(replica, role, "app", payload);

@@ -95,6 +95,7 @@ const heartbeatReply = record<Fields<HeartbeatReplyMessage>>({
   promised: ballotShape,
   leader: optional(ballotShape),
   happy: boolean,
+  hasRoom: boolean,
   configVersion: counter,
   decidedThrough: slotShape,
   last: slotShape,

@@ -40,6 +40,8 @@ export interface HeartbeatReplyMessage {
   readonly leader?: Ballot | undefined;
   /** Whether the sender has, or is, a leader that works (rule E3). */
   readonly happy: boolean;
+  /** Whether the sender's disk has room for proposals (rule F6). */
+  readonly hasRoom: boolean;
   readonly configVersion: number;
   readonly decidedThrough: Slot;
   readonly last: Slot;

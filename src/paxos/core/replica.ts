@@ -11,7 +11,7 @@ import { type Ballot, compareBallots, maxBallot } from "./ballot.ts";
 import { onOwnPromiseDurable, onPromise, onRecoveryFetched, onReject } from "./candidate.ts";
 import { onCatchupHint, onFactsFetched, onFetch } from "./catchup.ts";
 import type { Effects, Input, OriginRun, Recovered } from "./effects.ts";
-import { onCampaign, onConnectionLost, onTick } from "./election.ts";
+import { onCampaign, onConnectionLost, onDiskRoom, onTick } from "./election.ts";
 import type { Entry } from "./entry.ts";
 import { diskWentBack, noteAnswer, onHeartbeat, sendHeartbeats } from "./heartbeat.ts";
 import type { Image, PersistBatch } from "./image.ts";
@@ -168,6 +168,8 @@ function onInput(replica: Replica, input: Input): void {
       if (peer !== undefined) peer.blocked = input.blocked;
       return;
     }
+    case "disk-room":
+      return onDiskRoom(replica, input.room);
     default:
       return unreachable(input);
   }

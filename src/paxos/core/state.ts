@@ -10,7 +10,7 @@ import { InvariantViolation } from "../../base/invariant.ts";
 import type { Prng } from "../../base/prng.ts";
 import type { Ballot } from "./ballot.ts";
 import { type Configuration, quorumOf, votersOf } from "./configuration.ts";
-import type { CoreEvent, DropReason, FactsToServe, ProposalResult, ReadResult, Recovered, RequestNumber } from "./effects.ts";
+import type { CoreEvent, DiskRoom, DropReason, FactsToServe, ProposalResult, ReadResult, Recovered, RequestNumber } from "./effects.ts";
 import type { Entry } from "./entry.ts";
 import { type Image, ImageQueue, type PersistOp } from "./image.ts";
 import { EntryLog } from "./log.ts";
@@ -123,6 +123,8 @@ export interface Leader {
   lastQuorumMs: number;
   lastDecidedTick: number;
   stuckSince: number | undefined;
+  /** With little room on its disk it gives way to a voter that has more, but not before this tick (rule F6). */
+  givesWayFrom: number;
   readonly reads: LeaderReads;
 }
 
@@ -147,6 +149,7 @@ export interface PeerAnswer {
   readonly promised: Ballot;
   readonly leader: Ballot | undefined;
   readonly happy: boolean;
+  readonly hasRoom: boolean;
   readonly configVersion: number;
   readonly decidedThrough: Slot;
 }
@@ -233,6 +236,8 @@ export class Replica {
   /** The last slot that was handed out to be applied. */
   handedOut: Slot;
 
+  /** Of the disk, as the runtime last saw it (rule F6). */
+  room: DiskRoom = "enough";
   ops: PersistOp[] = [];
   opsBytes = 0;
   dirty = false;
@@ -305,9 +310,9 @@ export class Replica {
     return through;
   }
 
-  /** Whether more is on its way to the disk than should be: nothing that can wait is taken in (rule F3). */
+  /** Nothing that can wait is taken in: more is on its way to the disk than should be (rule F3), or the disk has no room for it (rule F6). */
   get overfull(): boolean {
-    return this.images.bytesInFlight + this.opsBytes > this.options.maxUnpersistedBytes;
+    return this.room === "none" || this.images.bytesInFlight + this.opsBytes > this.options.maxUnpersistedBytes;
   }
 
   /** `advanceDecided` is the only caller. */
@@ -318,6 +323,7 @@ export class Replica {
   }
 
   append(entry: Entry): void {
+    if (this.room === "none") throw new InvariantViolation("a disk without room takes no entries (F6)", { slot: entry.slot });
     this.log.append(entry);
     const op = this.ops.at(-1);
     if (op?.type === "append") (op.entries as Entry[]).push(entry);

@@ -42,6 +42,9 @@ export interface LogStorage {
    */
   read(range: EntryRange): Promise<readonly Entry[]>;
 
+  /** What the log could still grow by, about, in bytes; without end where nothing limits it. */
+  freeBytes(): Promise<number>;
+
   /** The usable ones, oldest first. */
   snapshots(): readonly SnapshotMeta[];
   /** Begins a snapshot beside the others; it does not exist before `finish`. One of the same id that was staged before is dropped. */

@@ -115,6 +115,10 @@ class MemoryStorage implements LogStorage {
     return read;
   }
 
+  async freeBytes(): Promise<number> {
+    return Number.POSITIVE_INFINITY;
+  }
+
   snapshots(): readonly SnapshotMeta[] {
     return this.#held.snapshots.map(({ meta }) => meta);
   }

@@ -295,6 +295,10 @@ class Wal implements LogStorage {
     return entries;
   }
 
+  freeBytes(): Promise<number> {
+    return this.#disk.freeBytes(this.#log);
+  }
+
   snapshots(): readonly SnapshotMeta[] {
     return this.#snapshots.list();
   }

@@ -5,7 +5,7 @@
 import type { NodeId } from "../../base/ids.ts";
 import { createPrng, type Prng } from "../../base/prng.ts";
 import type { Leadership } from "../../log.ts";
-import type { FactsToServe } from "../../paxos/core/effects.ts";
+import type { DiskRoom, FactsToServe } from "../../paxos/core/effects.ts";
 import { type Genesis, genesisOf } from "../../paxos/core/genesis.ts";
 import { messageCodec } from "../../paxos/core/message-codec.ts";
 import type { PaxosMessage } from "../../paxos/core/messages.ts";
@@ -146,6 +146,7 @@ export class Cluster {
     this.note(index, "start", { boot: process.boot });
     for (const observer of this.#observers) observer.started(process);
     this.#begin(process);
+    if (node.disk.room !== "enough") this.at(this.#now, { type: "input", process, input: { type: "disk-room", room: node.disk.room } });
   }
 
   /** Cuts the power of a node. */
@@ -174,6 +175,15 @@ export class Cluster {
     this.impostor.alive = false;
     this.#noteOf(this.impostor, "the impostor ends");
     this.impostor = undefined;
+  }
+
+  /** Whoever runs there hears of it. */
+  setRoom(index: number, room: DiskRoom): void {
+    const { disk, process } = this.node(index);
+    if (disk.room === room) return;
+    disk.room = room;
+    this.note(index, "disk room", { room });
+    if (process !== undefined) this.at(this.#now, { type: "input", process, input: { type: "disk-room", room } });
   }
 
   resume(process: SimulatedProcess): void {

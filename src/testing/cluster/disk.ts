@@ -4,7 +4,7 @@
  */
 import { type NodeId, type Slot, slot } from "../../base/ids.ts";
 import { createPrng, type Prng } from "../../base/prng.ts";
-import type { OriginRun, Recovered } from "../../paxos/core/effects.ts";
+import type { DiskRoom, OriginRun, Recovered } from "../../paxos/core/effects.ts";
 import { continues, type Entry } from "../../paxos/core/entry.ts";
 import type { Genesis } from "../../paxos/core/genesis.ts";
 import type { Image, PersistBatch } from "../../paxos/core/image.ts";
@@ -31,6 +31,8 @@ export class SimulatedDisk implements ObservedDisk {
   #writing: PersistBatch | undefined;
   /** No write ends before. */
   stalledUntil = 0;
+  /** What a process on it is told of it. */
+  room: DiskRoom = "enough";
   /** The next write fails. */
   failing = false;
   /** No write takes longer than usual. */

@@ -13,6 +13,8 @@ import type { FaultKind } from "./settings.ts";
 /** With everything about it decided. Nodes have their numbers, from 1 up; `forUs` is virtual time until it is put right. */
 export type Fault =
   | { readonly type: "crash" | "pause" | "diskStall" | "duplicate"; readonly node: number; readonly forUs: number }
+  /** The disk has no room, or little (rule F6). Writes succeed: what is left is for votes. */
+  | { readonly type: "diskRoom"; readonly node: number; readonly room: "low" | "none"; readonly forUs: number }
   /** The next write fails, though it may be on the disk. */
   | { readonly type: "writeError"; readonly node: number }
   /** These links are cut, and no others. `flaps`: so often they come and go meanwhile. */
@@ -121,6 +123,7 @@ export class Faults {
       disk.stalledUntil = 0;
       disk.failing = false;
       disk.clean = true;
+      cluster.setRoom(index, "enough");
       if (process !== undefined && process === this.#disputed) cluster.crash(index);
       cluster.start(index);
       const running = cluster.processAt(index);
@@ -165,6 +168,10 @@ export class Faults {
       case "diskStall":
         cluster.note(index, "disk stalls");
         cluster.node(index).disk.stalledUntil = cluster.now + fault.forUs;
+        return true;
+      case "diskRoom":
+        cluster.setRoom(index, fault.room);
+        this.#later(fault.forUs, () => cluster.setRoom(index, "enough"));
         return true;
       case "writeError":
         cluster.node(index).disk.failing = true;

@@ -2,7 +2,7 @@
  * Chooses what goes wrong next: one fault from the weights of the seed, or several that are aimed together at a rule of the protocol. It sees who leads, and who is
  * down; it changes nothing.
  */
-import type { Prng } from "../../base/prng.ts";
+import { createPrng, type Prng } from "../../base/prng.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Fault, ScheduledFault } from "./faults.ts";
 import { drawBetween, type Link } from "./network.ts";
@@ -26,10 +26,12 @@ export class Nemesis {
     sendBlocked: 0,
     duplicate: 0,
     attack: 0,
+    diskRoom: 0,
   };
   readonly #cluster: Cluster;
   readonly #settings: FaultSettings;
   readonly #prng: Prng;
+  readonly #fullDisks: Prng;
   /** Of the slowest node. */
   readonly #electionUs: number;
   /** An attack goes on until then: nothing comes between. */
@@ -40,6 +42,7 @@ export class Nemesis {
     this.#cluster = cluster;
     this.#settings = settings.faults;
     this.#prng = prng;
+    this.#fullDisks = createPrng(settings.faults.fullDisk.seed);
     this.#electionUs = options.electionTicks * Math.max(...settings.ticksUs);
   }
 
@@ -59,15 +62,26 @@ export class Nemesis {
     const kind = this.#drawKind();
     const faults = kind === undefined ? NOTHING : kind === "attack" ? this.#attack() : this.#now(this.#single(kind));
     if (kind !== undefined && faults.length > 0) this.counts[kind] += 1;
-    return faults;
+    if (!this.#fullDisks.chance(this.#settings.fullDisk.chance)) return faults;
+    this.counts.diskRoom += 1;
+    return [...this.#now(this.#fullDisk()), ...faults];
+  }
+
+  /** The leader's disk, half of the time; in the end perhaps all of them. */
+  #fullDisk(): Fault {
+    const { leader, nodes } = this.#cluster;
+    const prng = this.#fullDisks;
+    const any = prng.below(nodes.length);
+    const index = leader !== undefined && prng.chance(0.5) ? leader.index : any;
+    return { type: "diskRoom", node: index + 1, room: prng.pick(["low", "none", "none"]), forUs: drawBetween(prng, this.#settings.lastsUs) };
   }
 
   #now(fault: Fault | undefined): readonly ScheduledFault[] {
     return fault === undefined ? NOTHING : [{ atUs: this.#cluster.now, fault }];
   }
 
-  #drawKind(): FaultKind | undefined {
-    const weights = Object.entries(this.#settings.weights) as [FaultKind, number][];
+  #drawKind(): keyof FaultSettings["weights"] | undefined {
+    const weights = Object.entries(this.#settings.weights) as [keyof FaultSettings["weights"], number][];
     let left = this.#prng.next() * weights.reduce((sum, [, weight]) => sum + weight, 0);
     for (const [kind, weight] of weights) {
       left -= weight;
@@ -76,7 +90,7 @@ export class Nemesis {
     return undefined;
   }
 
-  #single(kind: Exclude<FaultKind, "attack">): Fault | undefined {
+  #single(kind: Exclude<FaultKind, "attack" | "diskRoom">): Fault | undefined {
     const index = this.#victim();
     const { nodes } = this.#cluster;
     const node = index + 1;

@@ -33,7 +33,7 @@ export interface WorkloadSettings {
   readonly paddingBytes: number;
 }
 
-export type FaultKind = keyof FaultSettings["weights"];
+export type FaultKind = keyof FaultSettings["weights"] | "diskRoom";
 
 export interface FaultSettings {
   /** From one fault to the next; none for a calm run. */
@@ -51,6 +51,8 @@ export interface FaultSettings {
     /** Several faults that are aimed together at one rule. */
     readonly attack: number;
   };
+  /** Chance, at each of these faults, that a disk gets full besides. Drawn apart, from a seed of its own. */
+  readonly fullDisk: { readonly chance: number; readonly seed: number };
   /** How long a fault lasts. */
   readonly lastsUs: readonly [least: number, most: number];
   /** Chance that a fault strikes the leader. */
@@ -100,7 +102,7 @@ export function drawSettings(seed: number, profile: Profile): ClusterSettings {
   const beatUs = heartbeatTicks * Math.min(...ticksUs);
   const core = drawCore(prng, profile, heartbeatTicks);
   const electionUs = (core.electionTicks ?? 0) * TICK_US;
-  return {
+  const settings: ClusterSettings = {
     nodes,
     prios: drawPrios(prng, nodes),
     core,
@@ -114,6 +116,8 @@ export function drawSettings(seed: number, profile: Profile): ClusterSettings {
     faults: drawFaults(prng, profile, electionUs),
     lostDisk: nodes < 3 || calm ? "none" : prng.pick(["none", "none", "none", "wiped", "rolled-back"]),
   };
+  const fullDisk = { chance: !calm && prng.chance(0.25) ? 0.3 : 0, seed: prng.below(2 ** 32) };
+  return { ...settings, faults: { ...settings.faults, fullDisk } };
 }
 
 function drawPrios(prng: Prng, nodes: number): number[] {
@@ -225,7 +229,7 @@ const WEIGHTS: Readonly<Record<Profile, Partial<FaultSettings["weights"]>>> = {
 
 function drawFaults(prng: Prng, profile: Profile, electionUs: number): FaultSettings {
   const often = WEIGHTS[profile];
-  const weight = (kind: FaultKind, usual: number): number => often[kind] ?? (prng.chance(0.6) ? usual : 0);
+  const weight = (kind: keyof FaultSettings["weights"], usual: number): number => often[kind] ?? (prng.chance(0.6) ? usual : 0);
   const rest = TOPOLOGIES.filter((topology) => topology !== "full" && prng.chance(0.5));
   const gap = electionUs * prng.pick([0.4, 0.8, 1.5]);
   const lasts = electionUs * prng.pick([0.3, 1, 2]);
@@ -243,6 +247,7 @@ function drawFaults(prng: Prng, profile: Profile, electionUs: number): FaultSett
       duplicate: weight("duplicate", 0.5),
       attack: often.attack ?? 0,
     },
+    fullDisk: { chance: 0, seed: 0 },
     lastsUs: [Math.floor(lasts * 0.1), Math.floor(lasts * 2)],
     atLeader: prng.pick([0.4, 0.6, 0.9]),
     topologies: ["isolate", ...rest],

@@ -50,7 +50,7 @@ export type Arrival = "accepted" | "refused" | "dead" | "forgotten";
 /** Everything that may come into a node besides messages, ticks, and what its disk says. */
 export type TracedInput = Extract<
   TurnInput,
-  { readonly type: "propose" | "read" | "confirm" | "abandon" | "connection-lost" | "send-blocked" | "campaign" }
+  { readonly type: "propose" | "read" | "confirm" | "abandon" | "connection-lost" | "send-blocked" | "disk-room" | "campaign" }
 >;
 
 export type TracedHappening =

@@ -18,6 +18,7 @@ const INPUTS: readonly string[] = [
   "abandon",
   "connection-lost",
   "send-blocked",
+  "disk-room",
   "campaign",
 ] satisfies TracedInput["type"][];
 

@@ -54,13 +54,17 @@ const MESSAGES: {
     [{ round: 5, ballot: high, decidedThrough: 6, readSeq: 7, configVersion: 3 }, "92019201950593cb4270000000000000cdffffceffffffff060703"],
   ],
   "heartbeat-reply": [
-    [{ round: 5, promised: low, happy: false, configVersion: 3, decidedThrough: 6, last: 8, readSeq: 0 }, "920192029a0593010001c0c2030608c000c0"],
+    [
+      { round: 5, promised: low, happy: false, hasRoom: true, configVersion: 3, decidedThrough: 6, last: 8, readSeq: 0 },
+      "920192029b0593010001c0c2c3030608c000c0",
+    ],
     [
       {
         round: 5,
         promised: high,
         leader: low,
         happy: true,
+        hasRoom: false,
         configVersion: 3,
         decidedThrough: 6,
         last: 8,
@@ -68,7 +72,7 @@ const MESSAGES: {
         readSeq: 7,
         seen: { promised: high, accepted: low, cut: 1, last: 8 },
       },
-      "920192029a0593cb4270000000000000cdffffceffffffff93010001c303060893930100010801079493cb4270000000000000cdffffceffffffff930100010108",
+      "920192029b0593cb4270000000000000cdffffceffffffff93010001c3c203060893930100010801079493cb4270000000000000cdffffceffffffff930100010108",
     ],
   ],
   prepare: [

@@ -228,7 +228,7 @@ describe("bounds: beyond them the answer comes at once, and nothing is done", ()
       if (write !== undefined && host.turn.replica.leading === undefined) host.turn.put({ type: "written" });
     }
     const ids = [host.read(), host.read()];
-    expect(host.turn.run(0).answered).toEqual([{ id: ids[1], ok: false }]);
+    expect(host.turn.run(0).answered).toEqual([{ id: ids[1], ok: false, reason: "overloaded" }]);
     host.turn.put({ type: "written" });
     const answered = [host.run(), host.run()].flatMap((actions) => actions.answered);
     expect(answered).toEqual([{ id: ids[0], ok: true, through: 2 }]);
@@ -241,7 +241,7 @@ describe("a node that does not lead", () => {
     const [proposal, read] = [host.propose("a"), host.read()];
     const { settled, answered } = host.run();
     expect(settled).toEqual([{ id: proposal, outcome: NOT_LEADER }]);
-    expect(answered).toEqual([{ id: read, ok: false }]);
+    expect(answered).toEqual([{ id: read, ok: false, reason: "not-leader" }]);
   });
 
   test("stops when a write fails, and says nothing more", () => {

@@ -66,6 +66,8 @@ export class Faults {
   /** Of shapes of the network: a repair of an older one comes too late. */
   #shape = 0;
   #frozen = false;
+  /** Faults of the script that have not had their turn, in order of time. */
+  #script: readonly ScheduledFault[] = [];
 
   constructor(cluster: Cluster, prng: Prng) {
     checkScript(cluster.settings.faults.script ?? [], cluster.nodes.length);
@@ -79,10 +81,14 @@ export class Faults {
     return this.#nemesis.counts;
   }
 
+  /** Whether the script has more. */
+  get isAwaited(): boolean {
+    return this.#script.length > 0;
+  }
+
   start(): void {
-    const { script } = this.#cluster.settings.faults;
-    if (script === undefined) this.#next();
-    else for (const { atUs, fault } of script) this.#cluster.at(atUs, { type: "fault", fault });
+    this.#script = (this.#cluster.settings.faults.script ?? []).toSorted((a, b) => a.atUs - b.atUs);
+    this.#next();
   }
 
   /** From here on nothing breaks any more, and nothing repairs itself. */
@@ -93,6 +99,7 @@ export class Faults {
   /** @param fault whatever the nemesis thinks of, if undefined. */
   onFault(fault: Fault | undefined): void {
     if (this.#frozen) return;
+    if (this.#script.length > 0) return this.#followScript();
     if (fault !== undefined) return this.#strike(fault);
     for (const { atUs, fault } of this.#nemesis.draw()) {
       if (atUs === this.#cluster.now) this.#strike(fault);
@@ -132,7 +139,22 @@ export class Faults {
     for (const { process, peer } of this.#blocked) if (nodes.includes(process.index) && nodes.includes(peer)) this.#block(process, peer, false);
   }
 
+  /** Those of now together, and only then the next: what happens at one moment has one order, whether it was drawn or written down. */
+  #followScript(): void {
+    for (const { atUs, fault } of this.#script) {
+      if (atUs > this.#cluster.now) break;
+      this.#script = this.#script.slice(1);
+      this.#strike(fault);
+    }
+    this.#next();
+  }
+
   #next(): void {
+    if (this.#cluster.settings.faults.script !== undefined) {
+      const [first] = this.#script;
+      if (first !== undefined) this.#cluster.at(first.atUs, { type: "fault", fault: first.fault });
+      return;
+    }
     const at = this.#nemesis.nextAt();
     if (at !== undefined) this.#cluster.at(at, { type: "fault", fault: undefined });
   }

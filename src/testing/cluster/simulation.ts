@@ -144,9 +144,8 @@ class Run {
     for (const { index } of nodes) this.#cluster.start(index);
     this.#workload.start();
     this.#faults.start();
-    const { chaosEvents, faults } = this.#settings;
-    const lastFaultAt = faults.script?.at(-1)?.atUs ?? 0;
-    while (counts.events < chaosEvents || this.#cluster.now < lastFaultAt) this.#step();
+    const { chaosEvents } = this.#settings;
+    while (counts.events < chaosEvents || this.#faults.isAwaited) this.#step();
     const earlier = nodes.map(({ disk }) => disk.copy());
     const coreSettledMs = this.#requireProgress();
     const convergedMs = this.#requireConvergence(nodes.map(({ index }) => index));
@@ -292,8 +291,10 @@ class Run {
     let lookAt = began;
     let movedAt = began;
     for (;;) {
+      const { events } = this.#cluster.counts;
       this.#step();
-      if (this.#cluster.now < lookAt) continue;
+      // A fault that is left over happens to nobody, and a run by script has none: it must not be what makes this look.
+      if (this.#cluster.now < lookAt || this.#cluster.counts.events === events) continue;
       lookAt = this.#cluster.now + LOOK_EVERY_US;
       if (this.#isConverged(nodes.length)) break;
       const now = this.#processes().reduce((sum, { turn }) => sum + turn.appliedThrough, 0);

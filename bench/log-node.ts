@@ -1,5 +1,5 @@
 /**
- * A node of the log whose host proposes in its own process. Runs as a child of the benchmark: it says so when it leads, and answers each load with its figures.
+ * A node of the log whose host proposes in its own process. Runs as a child of the benchmark: it says whether it leads once somebody does, and answers each load with its figures.
  *
  *     node --import tsx bench/log-node.ts NODE PEERS DIRECTORY
  */
@@ -28,7 +28,11 @@ process.on("message", async (load: Load) => {
 });
 process.on("disconnect", () => process.exit());
 
-for await (const { role } of node.leadership()) if (role === "leader") process.send?.({ leads: Number(id) });
+for await (const leadership of node.leadership()) {
+  if (leadership.role === "unknown") continue;
+  process.send?.({ leads: leadership.role === "leader" });
+  break;
+}
 
 /** `callers` with a proposal each in flight. */
 async function run({ callers, seconds }: Load): Promise<RunFigures> {

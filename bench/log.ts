@@ -86,10 +86,13 @@ async function proposeSide(directory: string, profile: string | undefined): Prom
   const ports = await freePorts(3);
   const peers = ports.map((port, index) => `${index + 1}=127.0.0.1:${port}`).join(",");
   mkdirSync(directory);
-  const starting = [1, 2, 3].map((id) =>
-    startChild<{ readonly leads: number }>({ script: "log-node.ts", args: [String(id), peers, join(directory, String(id))], profile }),
+  const nodes: readonly Child<{ readonly leads: boolean }>[] = await Promise.all(
+    [1, 2, 3].map((id) =>
+      startChild<{ readonly leads: boolean }>({ script: "log-node.ts", args: [String(id), peers, join(directory, String(id))], profile }),
+    ),
   );
-  const leader: Child<{ readonly leads: number }> = await Promise.race(starting);
+  const leader = nodes.find(({ first }) => first.leads);
+  if (leader === undefined) throw new Error("the leader was another one before all had heard of it");
   const load = async (asked: Load): Promise<RunFigures> => leader.ask<RunFigures>(asked);
   await load({ callers: 64, seconds: 2 });
   return {
@@ -100,8 +103,7 @@ async function proposeSide(directory: string, profile: string | undefined): Prom
       return { perSecond: calls / seconds, p50Us, p99Us, flushesPerRequest: Number.NaN, otherCores: Number.NaN };
     },
     close: async () => {
-      for (const child of starting) void child.then((each) => each.close());
-      await leader.close();
+      for (const node of nodes) await node.close();
     },
   };
 }

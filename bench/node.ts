@@ -5,7 +5,7 @@
  *     node --import tsx bench/node.ts memory
  *     node --import tsx bench/node.ts file DIRECTORY
  */
-import { type ConsensusDriver, type Disk, type DiskFile, fileDriver, memoryDriver, nodeDisk } from "tsoracle";
+import { type ConsensusDriver, type Disk, fileDriver, memoryDriver, nodeDisk } from "tsoracle";
 import { OracleServer } from "tsoracle/server";
 
 interface Counted {
@@ -37,18 +37,18 @@ function onMemory(): Counted {
 
 async function onFile(): Promise<Counted> {
   let count = 0;
-  const counted = (file: DiskFile): DiskFile => ({
-    write: (bytes, position) => file.write(bytes, position),
-    datasync: () => {
-      count += 1;
-      return file.datasync();
-    },
-    close: () => file.close(),
-  });
   const disk: Disk = {
     ...nodeDisk,
-    create: async (path) => counted(await nodeDisk.create(path)),
-    open: async (path) => counted(await nodeDisk.open(path)),
+    createDurable: async (path) => {
+      const file = await nodeDisk.createDurable(path);
+      return {
+        write: (bytes, position) => {
+          count += 1;
+          return file.write(bytes, position);
+        },
+        close: () => file.close(),
+      };
+    },
   };
   return { driver: await fileDriver({ directory, disk }), flushes: () => count };
 }

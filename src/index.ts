@@ -4,7 +4,7 @@ export type { NodeId, Slot } from "./base/ids.ts";
 export { InvariantViolation } from "./base/invariant.ts";
 export { type LogFields, type Logger, silentLogger } from "./base/logger.ts";
 export { VERSION } from "./base/version.ts";
-export type { DirectoryLock, Disk, DiskFile } from "./disk/disk.ts";
+export type { DirectoryLock, Disk, DiskFile, DurableFile } from "./disk/disk.ts";
 export { nodeDisk } from "./disk/node-disk.ts";
 export type {
   AppliedAt,

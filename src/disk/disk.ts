@@ -14,6 +14,8 @@ export interface Disk {
   freeBytes(directory: string): Promise<number>;
   /** Opens a new file for writing; fails with EEXIST where the name is taken. */
   create(path: string): Promise<DiskFile>;
+  /** The same, for a file whose every write is durable when it returns. */
+  createDurable(path: string): Promise<DurableFile>;
   /** Opens a file that exists, for writing. */
   open(path: string): Promise<DiskFile>;
   /** Gives a file a second name; fails with EEXIST where that is taken, so two writers cannot both think they made it. */
@@ -30,6 +32,13 @@ export interface DiskFile {
   write(bytes: Uint8Array, position: number): Promise<void>;
   /** Returns once everything written so far is durable. */
   datasync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Written and flushed in one operation: what returned is on the disk; of what failed nobody knows. */
+export interface DurableFile {
+  /** Writes all of `bytes` at `position`, durably. */
+  write(bytes: Uint8Array, position: number): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -1,5 +1,5 @@
 /**
- * An append-only journal of checksummed frames in segment files: one write and one flush a frame, one frame at a time. What it carries is the
+ * An append-only journal of checksummed frames in segment files: one durable write a frame, one frame at a time. What it carries is the
  * caller's: a small image that each frame repeats (`meta`), and operations that are replayed in order (`ops`). `docs/protocol.md` 5.1 to 5.4.
  */
 import { randomBytes } from "node:crypto";
@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { OracleError } from "../base/errors.ts";
 import { failpoint, failpointsArmed } from "../base/failpoints.ts";
 import { invariant } from "../base/invariant.ts";
-import { type DirectoryLock, type Disk, type DiskFile, isErrno } from "./disk.ts";
+import { type DirectoryLock, type Disk, type DurableFile, isErrno } from "./disk.ts";
 import { type EncodedFrame, encodeFrame, encodeSegmentHeader, type Frame, type FrameAddress, type FrameContent, SECTOR } from "./frame.ts";
 import { damaged, listSegments, type Recovered, recoverSegments, segmentName, unfinishedName } from "./recovery.ts";
 import { guardStorage, storageError } from "./storage-error.ts";
@@ -180,13 +180,13 @@ interface SegmentStart {
 
 /** A file of zeros, flushed, which a segment can begin in. */
 interface SpareFile {
-  readonly file: DiskFile;
+  readonly file: DurableFile;
   readonly path: string;
 }
 
 /** The segment that frames go to. */
 interface OpenSegment {
-  readonly file: DiskFile;
+  readonly file: DurableFile;
   readonly number: number;
   readonly nonce: Uint8Array;
   /** Of its file. */
@@ -274,8 +274,7 @@ export class Journal {
       } else {
         if (failpointsArmed()) await failpoint("journal/before-write");
         await segment.file.write(encoded.bytes, segment.end);
-        if (failpointsArmed()) await failpoint("journal/before-sync");
-        await segment.file.datasync();
+        if (failpointsArmed()) await failpoint("journal/after-write");
         this.#note(segment, segment.end, encoded);
       }
       if (segment.end > segment.bytes / 2) this.#spare ??= this.#makeSpare(this.segment + 1);
@@ -323,7 +322,6 @@ export class Journal {
     const { file, path } = spare ?? (await this.#createUnfinished(number));
     try {
       await file.write(bytes, 0);
-      await file.datasync();
       await this.#name(path, join(this.#directory, segmentName(number)));
     } catch (error) {
       await this.#discard({ file, path });
@@ -336,7 +334,7 @@ export class Journal {
 
   async #createUnfinished(number: number): Promise<SpareFile> {
     const path = join(this.#directory, unfinishedName(number));
-    return { file: await this.#disk.create(path), path };
+    return { file: await this.#disk.createDurable(path), path };
   }
 
   /** Fills the next segment's file while frames go to this one, so that a roll costs one small write. Nothing depends on it: a roll can do without. */
@@ -345,7 +343,6 @@ export class Journal {
     try {
       spare = await this.#createUnfinished(number);
       await spare.file.write(new Uint8Array(this.#segmentBytes), 0);
-      await spare.file.datasync();
       return spare;
     } catch {
       // What is wrong with the disk, the next frame or roll will meet, and say.

@@ -1,6 +1,7 @@
+import { constants } from "node:fs";
 import { link, mkdir, open, readdir, readFile, statfs, unlink } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { type Disk, type DiskFile, isErrno } from "./disk.ts";
+import { type Disk, type DiskFile, type DurableFile, isErrno } from "./disk.ts";
 import { lockDirectory } from "./lock.ts";
 
 /** The file system of this machine. */
@@ -39,6 +40,7 @@ export const nodeDisk: Disk = {
     return bavail * bsize;
   },
   create: (path) => openFile(path, "wx"),
+  createDurable,
   open: (path) => openFile(path, "r+"),
   link: (from, to) => link(from, to),
   remove: (path) => unlink(path),
@@ -70,7 +72,25 @@ async function makeName(path: string): Promise<void> {
   }
 }
 
-async function openFile(path: string, flags: "wx" | "r+"): Promise<DiskFile> {
+const { O_WRONLY, O_CREAT, O_EXCL, O_DSYNC } = constants;
+
+/**
+ * On Linux the system itself flushes before a write returns (O_DSYNC): one turn of the thread pool instead of two, for the same promise (open(2)). Elsewhere a write is
+ * followed by a flush: macOS takes O_DSYNC, and leaves the device's cache as it is.
+ */
+async function createDurable(path: string): Promise<DurableFile> {
+  if (process.platform === "linux") return openFile(path, O_WRONLY | O_CREAT | O_EXCL | O_DSYNC);
+  const file = await openFile(path, "wx");
+  return {
+    async write(bytes, position) {
+      await file.write(bytes, position);
+      await file.datasync();
+    },
+    close: () => file.close(),
+  };
+}
+
+async function openFile(path: string, flags: "wx" | "r+" | number): Promise<DiskFile> {
   const handle = await open(path, flags);
   return {
     async write(bytes, position) {

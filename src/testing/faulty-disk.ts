@@ -5,7 +5,7 @@
 import { OracleError } from "../base/errors.ts";
 import { invariant } from "../base/invariant.ts";
 import type { Prng } from "../base/prng.ts";
-import type { DirectoryLock, Disk, DiskFile } from "../disk/disk.ts";
+import type { DirectoryLock, Disk, DiskFile, DurableFile } from "../disk/disk.ts";
 
 const SECTOR = 512;
 
@@ -155,6 +155,18 @@ export class FaultyDisk implements Disk {
     const inode: Inode = { current: new Uint8Array(0), durable: new Uint8Array(0) };
     names.set(name, inode);
     return this.#file(path, inode);
+  }
+
+  /** Its writes are two operations, so that a crash can come between the bytes and the flush. */
+  async createDurable(path: string): Promise<DurableFile> {
+    const file = await this.create(path);
+    return {
+      write: async (bytes, position) => {
+        await file.write(bytes, position);
+        await file.datasync();
+      },
+      close: () => file.close(),
+    };
   }
 
   async open(path: string): Promise<DiskFile> {

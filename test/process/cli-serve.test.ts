@@ -19,12 +19,12 @@ const start = (args: readonly string[] = [], options?: StartOptions): Promise<Se
 const LASTING = ["--window-ahead", "1h", "--failover-advance", "1h"] as const;
 
 describe.concurrent("how a server ends", () => {
-  /** A server with a request in flight, which stands before its flush. */
+  /** A server with a request in flight, which has been written and is not answered. */
   async function busy(args: readonly string[] = []) {
     const server = await start([...LASTING, "--shutdown-grace", "1h", ...args], { stalls: true });
-    await server.stall("journal/before-sync");
+    await server.stall("journal/after-write");
     const asked = processes.start(["seq", "next", "a", "--timeout", "1h", "--endpoint", server.address]);
-    await server.stalled("journal/before-sync");
+    await server.stalled("journal/after-write");
     return { server, asked };
   }
 
@@ -33,7 +33,7 @@ describe.concurrent("how a server ends", () => {
     server.signal(signal);
     expect(await server.logged("closing: a second signal ends this at once")).toMatchObject({ signal, level: "info" });
     expect(await ask(server, "ts", "--timeout", "500ms")).toMatchObject({ code: 3, stdout: "" });
-    await server.release("journal/before-sync");
+    await server.release("journal/after-write");
     expect(await asked.ended).toMatchObject({ code: 0, stdout: "0\n", stderr: "" });
     expect(await server.ended).toMatchObject({ code: 0, stdout: `serving on ${server.address}\n` });
   });

@@ -306,9 +306,9 @@ describe.concurrent("exit codes", () => {
     const dying = await processes.serve(directory, [...LASTING], { stalls: true });
     const endpoint = ["--endpoint", dying.address];
     const { leaseId } = (await jsonOf(run(["lease", "acquire", "b", "--json", ...endpoint]))) as { readonly leaseId: string };
-    await dying.stall("journal/before-sync");
+    await dying.stall("journal/after-write");
     const asked = processes.start([...args.map((arg) => (arg === "ID" ? leaseId : arg)), "--timeout", "10s", ...endpoint]);
-    await dying.stalled("journal/before-sync");
+    await dying.stalled("journal/after-write");
     await dying.kill();
     const refusal = await refusalOf(asked.ended);
     expect(refusal).toMatchObject({ code: 4, reason: expect.stringMatching(/: it may have happened, or may still$/) });
@@ -318,11 +318,11 @@ describe.concurrent("exit codes", () => {
   test("4: the time is over while the server decides; the block is used up all the same", async () => {
     const stalling = await processes.serve(processes.directory(), [...LASTING], { stalls: true });
     const endpoint = ["--endpoint", stalling.address];
-    await stalling.stall("journal/before-sync");
+    await stalling.stall("journal/after-write");
     // The request must have been sent by then, however slow this machine is: more time until it was.
     for (let seconds = 2; ; seconds *= 2) {
       const asked = processes.start(["seq", "next", "a", "--timeout", `${seconds}s`, ...endpoint]);
-      const [ending] = await Promise.all([asked.ended, Promise.race([asked.ended, stalling.stalled("journal/before-sync")])]);
+      const [ending] = await Promise.all([asked.ended, Promise.race([asked.ended, stalling.stalled("journal/after-write")])]);
       const refusal = await refusalOf(Promise.resolve(ending));
       if (refusal.code === 3 && refusal.reason.startsWith("TSO_DEADLINE")) continue;
       expect(refusal).toMatchObject({
@@ -331,7 +331,7 @@ describe.concurrent("exit codes", () => {
       });
       break;
     }
-    await stalling.release("journal/before-sync");
+    await stalling.release("journal/after-write");
     expect(await linesOf(run(["seq", "next", "a", ...endpoint]))).toEqual(["1"]);
     await stalling.kill();
   });

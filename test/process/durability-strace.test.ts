@@ -83,12 +83,12 @@ test.skipIf(!hasStrace)(
     await server.ended;
     const calls = trace.read();
     const [made, takeOver] = calls.filter((call) => call.name === "pwrite64" && call.target.includes("/wal-"));
+    const flushOf = (write: SystemCall | undefined): SystemCall | undefined =>
+      write?.flushes === true ? write : calls.find((call) => isFlush(call) && isAfter(call, write));
     const steps = {
-      made,
-      flushed: calls.find((call) => isFlush(call) && isAfter(call, made)),
+      made: flushOf(made),
       named: calls.find((call) => call.name === "fsync" && call.target === trace.directory),
-      takeOver,
-      takeOverFlushed: calls.find((call) => isFlush(call) && isAfter(call, takeOver)),
+      takeOver: flushOf(takeOver),
       said: calls.find(({ name, bytes }) => name === "write" && bytes.includes("serving on ")),
     };
     const order = Object.values(steps);
@@ -121,7 +121,7 @@ function flushesFor(calls: readonly SystemCall[], keys: readonly string[]): numb
   const trails = keys.map((key) => trailOf(calls, key));
   const from = Math.min(...trails.map(({ written }) => written?.entered ?? 0));
   const to = Math.max(...trails.map(({ replied }) => replied?.entered ?? 0));
-  return calls.filter((call) => isFlush(call) && call.entered > from && call.entered < to).length;
+  return calls.filter((call) => isFlush(call) && call.entered >= from && call.entered < to).length;
 }
 
 function describeTrail(trail: ReturnType<typeof trailOf>): string {
@@ -144,6 +144,23 @@ describe("the reading of a trace", () => {
   test("accepts write, flush, reply", () => {
     expect(verdict(write(2), flush(3), reply(1))).toBe(true);
     expect(verdict(write(2), begun(flush(3)), "3  <... fdatasync resumed>) = 0", reply(1))).toBe(true);
+  });
+
+  const opened = `2  openat(AT_FDCWD</>, "${hex("/d/wal-01.tmp")}", O_WRONLY|O_CREAT|O_EXCL|O_CLOEXEC|O_DSYNC, 0666) = 20<${hex("/d/wal-01.tmp")}>`;
+  /** As strace shows the file that was opened, before its name was taken away. */
+  const durableWrite = (end = " = 512"): string => `2  pwrite64(20<${hex("/d/wal-01.tmp")}>, "${hex("head <k> tail")}", 512, 1024)${end}`;
+
+  test("accepts a write that flushes, and its reply", () => {
+    expect(verdict(opened, durableWrite(), reply(1))).toBe(true);
+    expect(verdict(begun(opened).replace(/\) = .*$/, " <unfinished ...>"), "2  <... openat resumed>) = 20", durableWrite(), reply(1))).toBe(true);
+  });
+
+  test("catches a reply before such a write has returned, one that failed, and one to a file that was opened otherwise", () => {
+    expect(verdict(opened, reply(1), durableWrite())).toBe(false);
+    expect(verdict(opened, begun(durableWrite()), reply(1), "2  <... pwrite64 resumed>) = 512")).toBe(false);
+    expect(verdict(opened, durableWrite(" = -1 EIO (Input/output error)"), reply(1))).toBe(false);
+    expect(verdict(opened.replace("|O_DSYNC", ""), durableWrite(), reply(1))).toBe(false);
+    expect(verdict(opened.replaceAll(hex("wal-01"), hex("wal-02")), durableWrite(), reply(1))).toBe(false);
   });
 
   test("catches a reply before the flush, before its return, and one whose flush failed or was of something else", () => {

@@ -42,6 +42,10 @@ function observedDisk(disk: Disk, done: () => void): Disk {
     readPart: (path, position, length) => observed(disk.readPart(path, position, length)),
     freeBytes: (directory) => disk.freeBytes(directory),
     create: async (path) => observedFile(await observed(disk.create(path))),
+    createDurable: async (path) => {
+      const file = await observed(disk.createDurable(path));
+      return { write: (bytes, position) => observed(file.write(bytes, position)), close: () => observed(file.close()) };
+    },
     open: async (path) => observedFile(await observed(disk.open(path))),
     link: (from, to) => observed(disk.link(from, to)),
     remove: (path) => observed(disk.remove(path)),

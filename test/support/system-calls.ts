@@ -1,7 +1,7 @@
 /** Reads what `strace -f -yy -xx` wrote: which calls there were, on what, with which bytes, and where they stand in the order in which they happened. */
 
 /** The calls by which bytes leave a process or become durable. Those with `?` do not exist everywhere. */
-export const TRACED_CALLS = "execve,write,writev,pwrite64,?pwritev,?pwritev2,sendmsg,sendto,fdatasync,fsync";
+export const TRACED_CALLS = "execve,openat,write,writev,pwrite64,?pwritev,?pwritev2,sendmsg,sendto,fdatasync,fsync";
 
 export interface SystemCall {
   readonly pid: number;
@@ -14,6 +14,8 @@ export interface SystemCall {
   readonly entered: number;
   readonly returned: number | undefined;
   readonly result: string;
+  /** Of a write: to a file that was opened so that each write is flushed before it returns (O_DSYNC). */
+  readonly flushes: boolean;
 }
 
 /**
@@ -22,6 +24,7 @@ export interface SystemCall {
  */
 export function readTrace(trace: string): readonly SystemCall[] {
   const calls: SystemCall[] = [];
+  const durable = new Set<string>();
   const open = new Map<number, { readonly index: number; readonly name: string }>();
   trace.split("\n").forEach((line, at) => {
     const [, pid = "", rest = ""] = /^(\d+) +(.*)$/.exec(line) ?? [];
@@ -36,12 +39,16 @@ export function readTrace(trace: string): readonly SystemCall[] {
     }
     const [, name, args = ""] = /^(\w+)\((.*)$/.exec(rest) ?? [];
     if (name === undefined) return;
+    if (name === "openat") {
+      const [, path = "", flags = ""] = /, "((?:\\x[0-9a-f]{2})*)", (O_[A-Z_|]+)/.exec(args) ?? [];
+      if (flags.split("|").includes("O_DSYNC")) durable.add(decoded(path).toString());
+    }
     const isUnfinished = args.endsWith("<unfinished ...>");
     if (isUnfinished) open.set(Number(pid), { index: calls.length, name });
     const target = decoded(/^\d+<((?:[^<>]|->)*)>/.exec(args)?.[1] ?? "").toString();
     const bytes = Buffer.concat([...args.matchAll(/"((?:\\x[0-9a-f]{2})*)"/g)].map(([, hex = ""]) => decoded(hex)));
     const result = isUnfinished ? "" : resultOf(args);
-    calls.push({ pid: Number(pid), name, target, bytes, entered: at, returned: isUnfinished ? undefined : at, result });
+    calls.push({ pid: Number(pid), name, target, bytes, entered: at, returned: isUnfinished ? undefined : at, result, flushes: durable.has(target) });
   });
   return calls;
 }
@@ -50,7 +57,7 @@ export function readTrace(trace: string): readonly SystemCall[] {
 export interface GrantTrail {
   /** The write of the journal that holds it. */
   readonly written: SystemCall | undefined;
-  /** The first flush of that file that was begun when the write had returned. */
+  /** The write itself, where it flushes; else the first flush of that file that was begun when the write had returned. */
   readonly flushed: SystemCall | undefined;
   /** The first bytes with it that were given to a connection. */
   readonly replied: SystemCall | undefined;
@@ -59,11 +66,16 @@ export interface GrantTrail {
 export function trailOf(calls: readonly SystemCall[], key: string): GrantTrail {
   const holdsIt = ({ bytes }: SystemCall): boolean => bytes.includes(key);
   const written = calls.find((call) => call.name.startsWith("pwrite") && isJournal(call) && holdsIt(call));
+  if (written?.flushes === true) return { written, flushed: Number(written.result) > 0 ? written : undefined, replied: repliedOf(calls, holdsIt) };
   const flushed = calls.find(
     (call) =>
       isFlush(call) && call.target === written?.target && written.returned !== undefined && call.entered > written.returned && call.result === "0",
   );
-  return { written, flushed, replied: calls.find((call) => call.target.startsWith("TCP") && holdsIt(call)) };
+  return { written, flushed, replied: repliedOf(calls, holdsIt) };
+}
+
+function repliedOf(calls: readonly SystemCall[], holdsIt: (call: SystemCall) => boolean): SystemCall | undefined {
+  return calls.find((call) => call.target.startsWith("TCP") && holdsIt(call));
 }
 
 /** Whether the reply was given to the connection only when the flush that covers its grant had returned. */
@@ -72,8 +84,8 @@ export function isFlushedFirst({ written, flushed, replied }: GrantTrail): boole
   return replied.entered > flushed.returned;
 }
 
-export function isFlush({ name, target }: SystemCall): boolean {
-  return (name === "fdatasync" || name === "fsync") && target.includes("/wal-");
+export function isFlush({ name, target, flushes }: SystemCall): boolean {
+  return (name === "fdatasync" || name === "fsync" || (name.startsWith("pwrite") && flushes)) && target.includes("/wal-");
 }
 
 function isJournal({ target }: SystemCall): boolean {

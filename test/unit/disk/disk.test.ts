@@ -63,6 +63,16 @@ describe.each(["the file system", "its faulty twin"])("%s", (which) => {
     expect(await contents("a")).toEqual([7, 9, 9, 4, 5]);
   });
 
+  test("makes a durable file once, and writes it wherever it is told to", async () => {
+    const file = await disk.createDurable(path("a"));
+    await expect(disk.createDurable(path("a"))).rejects.toMatchObject({ code: "EEXIST" });
+    await file.write(Uint8Array.of(1, 2, 3), 0);
+    await disk.link(path("a"), path("b"));
+    await file.write(Uint8Array.of(9, 9), 2);
+    expect([await contents("a"), await contents("b")]).toEqual([[1, 2, 9, 9], [1, 2, 9, 9]]);
+    await file.close();
+  });
+
   test("takes what the bytes are when it is asked to write", async () => {
     const file = await disk.create(path("a"));
     const bytes = Uint8Array.of(1, 2);
@@ -150,6 +160,20 @@ describe("the faulty twin alone", () => {
     expect(await disk.powerCut("drops").read("/d/synced")).toEqual(Uint8Array.of(1));
     expect(await disk.powerCut("keeps").list("/d")).toEqual(["new", "synced"]);
     expect(await disk.kill().read("/d/synced")).toEqual(Uint8Array.of(2));
+  });
+
+  test("keeps what was written to a durable file, and may be crashed between the bytes and the flush", async () => {
+    const disk = new FaultyDisk();
+    await disk.makeDirectory("/d");
+    const file = await disk.createDurable("/d/a");
+    await disk.syncDirectory("/d");
+    await file.write(Uint8Array.of(1), 0);
+    disk.before = ({ name }) => {
+      if (name === "datasync") disk.kill();
+    };
+    await expect(file.write(Uint8Array.of(2), 0)).rejects.toThrow("datasync");
+    expect(await disk.powerCut("drops").read("/d/a")).toEqual(Uint8Array.of(1));
+    expect(await disk.powerCut("keeps").read("/d/a")).toEqual(Uint8Array.of(2));
   });
 
   test("is dead for the process that crashed with it, also in the middle of an operation", async () => {

@@ -16,7 +16,7 @@ export interface ClusterNode {
 
 export interface BenchCluster {
   readonly nodes: readonly ClusterNode[];
-  /** Index of the node that leads, once one does. */
+  /** Index of the node that leads, once one does; of the one that said so last. */
   leader(): Promise<number>;
   /** Starts a node again that was killed. */
   restart(index: number): void;
@@ -41,14 +41,9 @@ export async function startMap(directory: string): Promise<BenchCluster> {
     return { name: `map-${index + 1}`, address, process: child };
   };
   mkdirSync(directory, { recursive: true });
-  return clusterOf("replicated-map", start, {
-    forget: () => {
-      leads.index = -1;
-    },
-    leader: async () => {
-      while (leads.index < 0) await delay(5);
-      return leads.index;
-    },
+  return clusterOf("replicated-map", start, async () => {
+    while (leads.index < 0) await delay(5);
+    return leads.index;
   });
 }
 
@@ -71,16 +66,10 @@ export async function startEtcd(directory: string): Promise<BenchCluster | undef
     return { name, address: `127.0.0.1:${ports[index + 3]}`, process: child };
   };
   const endpoints = NODES.map((index) => `127.0.0.1:${ports[index + 3]}`).join(",");
-  return clusterOf("etcd", start, { forget: () => undefined, leader: () => etcdLeader(endpoints, ports) });
+  return clusterOf("etcd", start, () => etcdLeader(endpoints, ports));
 }
 
-interface Leading {
-  /** What was known of a leader. */
-  forget(): void;
-  leader(): Promise<number>;
-}
-
-async function clusterOf(what: string, start: (index: number) => ClusterNode, { forget, leader }: Leading): Promise<BenchCluster> {
+async function clusterOf(what: string, start: (index: number) => ClusterNode, leader: () => Promise<number>): Promise<BenchCluster> {
   const nodes = NODES.map(start);
   console.log(JSON.stringify({ line: "cluster", what, pids: nodes.map((node) => node.process.pid) }));
   await leader();
@@ -88,7 +77,6 @@ async function clusterOf(what: string, start: (index: number) => ClusterNode, { 
     nodes,
     leader,
     restart: (index) => {
-      forget();
       nodes[index] = start(index);
     },
     close: async () => {

@@ -8,22 +8,13 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type BenchCluster, clusterCpuUs, freePorts, startEtcd, startMap } from "./clusters.ts";
 import { FloorCaller } from "./floor.ts";
+import { ETCD_PUT, MAP_PUT } from "./puts.ts";
 import { type Method, RawCaller } from "./raw-caller.ts";
 import { type Bench, type Part, type Place, runBenches } from "./rounds.ts";
 import { type Child, type Served, start, startChild } from "./served.ts";
 import { type Load, type RunFigures, type Side, servedSide } from "./sides.ts";
 
 type SideName = "etcd" | "map" | "floor" | "propose";
-
-const VALUE = "v".repeat(100);
-const ignore = (): number => 0;
-/** PutRequest: key, value. */
-const ETCD_PUT: Method = {
-  path: "/etcdserverpb.KV/Put",
-  request: Buffer.concat([Buffer.of(0x0a, 1), Buffer.from("k"), Buffer.of(0x12, VALUE.length), Buffer.from(VALUE)]),
-  decode: ignore,
-};
-const MAP_PUT: Method = { path: "/example.Map/Put", request: Buffer.from(JSON.stringify({ key: "k", value: VALUE })), decode: ignore };
 
 const put = (callers: number): [Part<SideName>, Part<SideName>] => [
   { side: "etcd", callers },

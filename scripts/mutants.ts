@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { ASSERTION, type Edit, type Mutant } from "../test/mutants/mutant.ts";
+import { NODE_MUTANTS } from "../test/mutants/node.ts";
 import { ORACLE_MUTANTS } from "../test/mutants/oracle.ts";
 import { PROTOCOL_MUTANTS } from "../test/mutants/protocol.ts";
 
@@ -49,7 +50,7 @@ try {
   ];
   silenceAssertions(join(copies, "checkers"));
   let [count, living] = [0, 0];
-  for (const mutant of [...PROTOCOL_MUTANTS, ...ORACLE_MUTANTS].filter(({ name }) => name.includes(values.only))) {
+  for (const mutant of [...PROTOCOL_MUTANTS, ...NODE_MUTANTS, ...ORACLE_MUTANTS].filter(({ name }) => name.includes(values.only))) {
     console.log(mutant.name);
     count += 1;
     for (const [way, folder] of folders) if (!isKilled(mutant, way, folder)) living += 1;

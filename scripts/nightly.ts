@@ -69,6 +69,12 @@ function steps(): readonly Step[] {
     { name: "mutants", args: ["scripts/mutants.ts", "--seeds", String(Math.min(2_000, Math.round(minutes * 20)))], lines: 400 },
     { name: "single nodes", args: ["scripts/sim.ts", "--single-node", "--seed", seed, "--seconds", share(0.05)], lines: 5 },
     { name: "wal", args: ["scripts/wal-seeds.ts", "--from", seed, "--seconds", share(0.05)], lines: 6 },
+    {
+      name: "log kill",
+      args: ["node_modules/vitest/vitest.mjs", "run", "test/process/log-kill.test.ts"],
+      env: { ROUNDS: String(Math.max(6, Math.min(50, Math.round(minutes)))), SEED: seed },
+      lines: 8,
+    },
     ...fuzzTargets.map((target): Step => {
       const args = [`fuzz/${target}`, "--seed", seed, "--seconds", share(0.1 / fuzzTargets.length)];
       return { name: `fuzz ${target.replace(".ts", "")}`, args, lines: 5 };

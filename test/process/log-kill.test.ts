@@ -9,7 +9,7 @@ import { MapCluster, MapLoad } from "../support/map-cluster.ts";
 
 const ROUNDS = Number(process.env["ROUNDS"] ?? 6);
 /** Successful operations between two faults. */
-const PER_ROUND = Math.ceil(10_000 / 50);
+const PER_ROUND = 240;
 const KEYS = Array.from({ length: 8 }, (_, index) => `key ${index}`);
 const FAULTS = ["kill the leader", "kill one", "pause the leader", "kill all"] as const;
 /** For one step to be seen: only a hang takes as long. */

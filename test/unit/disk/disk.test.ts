@@ -69,7 +69,10 @@ describe.each(["the file system", "its faulty twin"])("%s", (which) => {
     await file.write(Uint8Array.of(1, 2, 3), 0);
     await disk.link(path("a"), path("b"));
     await file.write(Uint8Array.of(9, 9), 2);
-    expect([await contents("a"), await contents("b")]).toEqual([[1, 2, 9, 9], [1, 2, 9, 9]]);
+    expect([await contents("a"), await contents("b")]).toEqual([
+      [1, 2, 9, 9],
+      [1, 2, 9, 9],
+    ]);
     await file.close();
   });
 

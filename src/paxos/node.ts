@@ -80,6 +80,8 @@ export class PaxosNode implements ReplicatedLog {
   #runtime: Runtime | undefined;
   #fault: unknown;
   #closing: Promise<void> | undefined;
+  /** Of the process, as a server's socket does: who awaits a node that speaks with nobody must not be left without an answer. */
+  #keepsAlive: NodeJS.Timeout | undefined;
 
   private constructor(options: PaxosNodeOptions, list: readonly ListedNode[]) {
     const { storage, machine, dumpDirectory, logger = silentLogger, timers = realTimers, random = createPrng(randomInt(2 ** 32)) } = options;
@@ -93,7 +95,7 @@ export class PaxosNode implements ReplicatedLog {
   }
 
   /**
-   * Returns once it listens to its peers. It then forms a cluster with them, or takes part in the one that its disk belongs to; `leadership()` tells when somebody leads.
+   * Returns once it listens to its peers; from then on it keeps the process alive until it has stopped. It then forms a cluster with them, or takes part in the one that its disk belongs to; `leadership()` tells when somebody leads.
    * Where it rejects, the storage is closed.
    * @throws OracleError TSO_INVALID_OPTION: an option or the list is out of its range, or the address to listen on cannot be had.
    */
@@ -103,6 +105,7 @@ export class PaxosNode implements ReplicatedLog {
       const node = new PaxosNode(options, resolvePeerList(options.peers, storage.node));
       if (storage.founding.type !== "formed") node.#prepareForming(options.init);
       node.#transport = await options.transport(node.#claim(), node.#receiver());
+      node.#keepsAlive = setInterval(() => undefined, 2 ** 30);
       if (storage.founding.type === "formed") node.#lead(storage.founding.charter);
       else node.#form();
       return node;
@@ -285,9 +288,13 @@ export class PaxosNode implements ReplicatedLog {
     await this.#runtime?.stop();
     this.#leadership.set({ role: "unknown" });
     this.#leadership.end();
-    if (this.#transport !== undefined) await leave(this.#transport);
-    await this.#founding;
-    await this.#options.storage.close();
+    try {
+      if (this.#transport !== undefined) await leave(this.#transport);
+      await this.#founding;
+      await this.#options.storage.close();
+    } finally {
+      clearInterval(this.#keepsAlive);
+    }
   }
 }
 

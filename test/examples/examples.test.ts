@@ -47,6 +47,32 @@ describe("each example runs, and prints what it is there to show", () => {
     expect(BigInt(secondTimestamp)).toBeGreaterThan(BigInt(firstTimestamp));
   });
 
+  test("single-node: what it decided is there when it is started again", async () => {
+    expect(await output("single-node")).toBe(
+      [
+        "start 1 on this directory: the counter stands at 0",
+        "plus 1 is entry 3, durable, and makes 1",
+        "plus 2 is entry 4, durable, and makes 3",
+        "plus 3 is entry 5, durable, and makes 6",
+        "start 2 on this directory: the counter stands at 6",
+        "plus 1 is entry 7, durable, and makes 7",
+        "plus 2 is entry 8, durable, and makes 9",
+        "plus 3 is entry 9, durable, and makes 12",
+        "",
+      ].join("\n"),
+    );
+  });
+
+  test("replicated-map: a leader that is killed takes nothing with it", async () => {
+    const lines = (await output("replicated-map")).split("\n");
+    const [, killed] = /^100 keys put; node ([123]) leads: kill -9$/.exec(lines[0] ?? "") ?? [];
+    const [, successor] = /^100 more put; node ([123]) leads now$/.exec(lines[1] ?? "") ?? [];
+    expect(killed).toBeDefined();
+    expect(successor).toBeDefined();
+    expect(successor).not.toBe(killed);
+    expect(lines.slice(2)).toEqual(["each of the 3 nodes asked for each of the 200 keys: 0 missing", ""]);
+  });
+
   test("lease-worker: a second worker of the same name takes over", async () => {
     expect(await output("lease-worker")).toBe(
       [

@@ -2,7 +2,12 @@
 import type { Mutant } from "./mutant.ts";
 
 const PAXOS = "src/paxos/";
-const STORAGE = ["test/unit/paxos/storage/conformance.test.ts", "test/sim/wal-crashes.test.ts", "test/sim/wal-clusters.test.ts"] as const;
+const STORAGE = [
+  "test/unit/paxos/storage/wal.test.ts",
+  "test/unit/paxos/storage/conformance.test.ts",
+  "test/sim/wal-crashes.test.ts",
+  "test/sim/wal-clusters.test.ts",
+] as const;
 const NODE = ["test/unit/paxos/node.test.ts"] as const;
 const FORMING = ["test/unit/paxos/forming.test.ts", "test/sim/forming.property.test.ts"] as const;
 const TRANSPORT = ["test/unit/paxos/transport-conformance.test.ts"] as const;

@@ -88,3 +88,39 @@ test("what was written as it should be is opened", async () => {
   await write([entry()], { decidedThrough: slot(3) });
   expect(await refusal()).toBe("opened");
 });
+
+test("an entry of the newest frame is read from where a start wrote it again: what a cache held of the first writing may be gone (5.4.5)", async () => {
+  await write([entry()], {});
+  await storage.close();
+  const after = disk.kill();
+  const names = (await after.list("/data/log")).filter((name) => name.endsWith(".seg"));
+  const again = await openWal({ directory: "/data", node: NODE, disk: after });
+  const bytes = after.bytesOf(`/data/log/${names.at(-1)}`);
+  const at = Buffer.from(bytes).indexOf(encodeUtf8(`entry ${last.slot}`));
+  expect(at).toBeGreaterThan(0);
+  bytes.fill(0, at, at + 4);
+  expect(await again.read({ after: slot(last.slot - 1), through: last.slot, maxBytes: 1_000 })).toMatchObject([
+    { slot: last.slot, chain: last.chain },
+  ]);
+});
+
+describe("a directory whose ENGINE file", () => {
+  test.each([
+    ["names another engine", "tsoracle log, engine rocksdb, format 1\n", "/data is kept by the engine rocksdb, and this node is to use wal"],
+    ["names a later format", "tsoracle log, engine wal, format 2\n", "/data has format 2, and this release reads 1"],
+    ["names nothing", "hello\n", '/data/ENGINE does not name an engine: it reads "hello'],
+    ["is empty", "", '/data/ENGINE does not name an engine: it reads ""'],
+  ])("%s is refused, and left as it is", async (_, text, says) => {
+    await storage.close();
+    const after = disk.kill();
+    const before = await after.list("/data/log");
+    await after.remove("/data/ENGINE");
+    const file = await after.create("/data/ENGINE");
+    await file.write(encodeUtf8(text), 0);
+    await file.close();
+    for (const refused of [openWal({ directory: "/data", node: NODE, disk: after }), inspectWal({ directory: "/data", disk: after })])
+      await expect(refused).rejects.toThrow(`TSO_WRONG_FORMAT: ${says}`);
+    expect(await after.list("/data/log")).toEqual(before);
+    expect(await after.read("/data/ENGINE")).toEqual(encodeUtf8(text));
+  });
+});

@@ -1,11 +1,14 @@
 /** `tsoracle doctor`: reads a stopped node's files as its next start would, and says what it found. It changes nothing. */
+import { stat } from "node:fs/promises";
 import type { Command } from "commander";
+import { isErrno } from "../disk/disk.ts";
 import { nodeDisk } from "../disk/node-disk.ts";
 import { inspectFileDirectory } from "../oracle/drivers/file.ts";
 import { ballotText } from "../paxos/core/ballot.ts";
 import { isLogDirectory } from "../paxos/storage/directory.ts";
 import { inspectWal } from "../paxos/storage/wal.ts";
 import { option } from "./config.ts";
+import { CliError, EXIT, usageError } from "./exit-codes.ts";
 import { print } from "./print.ts";
 
 interface DoctorFlags {
@@ -21,14 +24,26 @@ export function addDoctor(program: Command): void {
     .option("--json", "print JSON")
     .action(async (flags: DoctorFlags) => {
       const directory = flags.dataDir;
-      const { report, lines } = (await isLogDirectory(nodeDisk, directory)) ? await ofNode(directory) : await ofServer(directory);
-      await print(flags, { directory, ...report }, [...rows({ directory, ...lines }), "sound: every record reads back, and nothing was changed"]);
+      await mustBeDirectory(directory);
+      const { report, lines, unsound } = (await isLogDirectory(nodeDisk, directory)) ? await ofNode(directory) : await ofServer(directory);
+      const verdict = unsound === undefined ? ["sound: every record reads back, and nothing was changed"] : [];
+      await print(flags, { directory, ...report }, [...rows({ directory, ...lines }), ...verdict]);
+      if (unsound !== undefined) throw new CliError(EXIT.failed, unsound);
     });
+}
+
+async function mustBeDirectory(directory: string): Promise<void> {
+  const found = await stat(directory).catch((error: unknown) => {
+    throw isErrno(error, "ENOENT") ? usageError(`--data-dir ${directory}: there is no such directory`) : error;
+  });
+  if (!found.isDirectory()) throw usageError(`--data-dir ${directory} is not a directory`);
 }
 
 interface Findings {
   readonly report: object;
   readonly lines: Readonly<Record<string, string>>;
+  /** What is wrong, although a start would go on. */
+  readonly unsound?: string | undefined;
 }
 
 async function ofNode(directory: string): Promise<Findings> {
@@ -59,16 +74,18 @@ async function ofNode(directory: string): Promise<Findings> {
     },
     lines: {
       kind: "a node of the log, engine wal",
-      node: `${node}, disk ${storageId}, started ${boot} times`,
+      node: `${node}, disk ${storageId}, boot ${boot}`,
       cluster:
         cluster === undefined
           ? "none yet"
           : `${cluster}, ${founding.type === "pledged" ? "pledged, and not formed yet" : `members ${members?.join(", ")}`}`,
-      log: log === undefined ? "none yet" : `entries ${log.from} to ${log.through}, decided through ${log.decidedThrough}; ${entries} read`,
+      log: log === undefined ? "none yet" : `entries ${log.from} to ${log.through}, decided through ${log.decidedThrough}`,
       ...(ballots === undefined ? {} : { promised: `${ballots.promised}, accepted ${ballots.accepted}` }),
       ...filesOf({ frames, segments, torn }),
       snapshots: [...snapshots.map(({ id, slot, bytes }) => `${id} through entry ${slot}, ${bytes} bytes`), ...unusable].join("; ") || "none",
     },
+    unsound:
+      unusable.length === 0 ? undefined : `${unusable.length} of ${unusable.length + snapshots.length} snapshots cannot be used: ${unusable[0]}`,
   };
 }
 
@@ -79,7 +96,7 @@ async function ofServer(directory: string): Promise<Findings> {
     report: { kind: "single node", ...report },
     lines: {
       kind: "a single node's server",
-      opened: `${opens} times`,
+      opens: `${opens}`,
       "high water": `${highWater} ms`,
       holds: `${sequences} sequences, ${leases} leases`,
       ...filesOf(files),
@@ -97,7 +114,7 @@ function filesOf({
   readonly torn: boolean;
 }): Readonly<Record<string, string>> {
   return {
-    files: `${frames} frames, in segments ${segments.first} to ${segments.last}`,
+    files: `${frames} frames, in ${segments.first === segments.last ? `segment ${segments.first}` : `segments ${segments.first} to ${segments.last}`}`,
     end: torn ? "a write that a crash interrupted: the next start cuts it off; nobody was told that it succeeded" : "clean",
   };
 }

@@ -72,6 +72,14 @@ test("only two verbs of the CLI load testing", () => {
   expect(Object.keys(HOUSE.lazy).length).toBeLessThanOrEqual(2);
 });
 
+test("the log reads no wall clock, so that none can mislead it", () => {
+  const readsIt = (source: string): boolean => readModule(source).tokens.some(({ type, text }) => type === "word" && text === "Date");
+  expect(readsIt("const now = () => Date.now();")).toBe(true);
+  const log = sourceFiles(src).filter((file) => file.startsWith("paxos/"));
+  expect(log.length).toBeGreaterThan(30);
+  expect(log.filter((file) => readsIt(readSource(src, file)))).toEqual([]);
+});
+
 test("the baseline of the benchmarks imports nothing of ours", () => {
   const folder = new URL("bench/baseline/", root);
   const ours = sourceFiles(folder).flatMap((file) =>

@@ -3,6 +3,7 @@
  * be made again elsewhere (`npm run sim -- --replay FILE`).
  */
 import { deserialize, serialize } from "node:v8";
+import { crc32 } from "node:zlib";
 import { messageOf, OracleError } from "../base/errors.ts";
 import type { Prng } from "../base/prng.ts";
 import { type Checkpoint, restoreCheckpoint, takeCheckpoint } from "./core/checkpoint.ts";
@@ -86,7 +87,8 @@ export class InputRecorder {
 const MAGIC = "tsoracle paxos run 1\n";
 
 export function encodeRun(run: RecordedRun): Uint8Array {
-  return Buffer.concat([Buffer.from(MAGIC), serialize(run)]);
+  const content = serialize(run);
+  return Buffer.concat([Buffer.from(`${MAGIC}${checksum(content)}\n`), content]);
 }
 
 /** Whether these are the bytes of a recorded run. */
@@ -94,14 +96,24 @@ export function isRecordedRun(bytes: Uint8Array): boolean {
   return Buffer.from(bytes.subarray(0, MAGIC.length)).equals(Buffer.from(MAGIC));
 }
 
-/** @throws OracleError TSO_WRONG_FORMAT */
+/** @throws OracleError TSO_WRONG_FORMAT, also where the file was cut off, or changed */
 export function decodeRun(bytes: Uint8Array): RecordedRun {
   if (!isRecordedRun(bytes)) throw new OracleError("TSO_WRONG_FORMAT", "not a recorded run");
+  const content = bytes.subarray(MAGIC.length + CHECKSUM_LENGTH + 1);
+  const expected = Buffer.from(bytes.subarray(MAGIC.length, MAGIC.length + CHECKSUM_LENGTH)).toString("latin1");
+  if (checksum(content) !== expected) throw new OracleError("TSO_WRONG_FORMAT", "a recorded run that was cut off, or changed");
   try {
-    return deserialize(bytes.subarray(MAGIC.length));
+    return deserialize(content);
   } catch (error) {
+    // Another release of Node wrote it.
     throw new OracleError("TSO_WRONG_FORMAT", `a recorded run that cannot be read: ${messageOf(error)}`, { cause: error });
   }
+}
+
+const CHECKSUM_LENGTH = 8;
+
+function checksum(content: Uint8Array): string {
+  return crc32(content).toString(16).padStart(CHECKSUM_LENGTH, "0");
 }
 
 export interface Replayed {

@@ -1,7 +1,8 @@
 /** The transport over gRPC: what every transport must do, and what only a network can do to it. */
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
-import { status } from "@grpc/grpc-js";
+import { credentials, ServerCredentials, status } from "@grpc/grpc-js";
 import { afterEach, describe, expect, test } from "vitest";
 import type { NodeId, Slot } from "../../src/base/ids.ts";
 import { createPrng } from "../../src/base/prng.ts";
@@ -11,7 +12,7 @@ import { messageCodec } from "../../src/paxos/core/message-codec.ts";
 import type { AcceptMessage, HeartbeatMessage } from "../../src/paxos/core/messages.ts";
 import { MESSAGE_BYTES_MAX } from "../../src/paxos/core/options.ts";
 import { encodeRequest, encodeResponse, FRAME_BYTES, FRAME_BYTES_MAX, PEER_PROTOCOL_VERSION } from "../../src/paxos/transport/frames.ts";
-import { grpcTransport } from "../../src/paxos/transport/grpc.ts";
+import { type GrpcPeerOptions, grpcTransport } from "../../src/paxos/transport/grpc.ts";
 import { type PeerTransportOptions, resolvePeerTransportOptions } from "../../src/paxos/transport/options.ts";
 import type { PeerTransport } from "../../src/paxos/transport/transport.ts";
 import { transportConformance } from "../../src/testing/transport-conformance.ts";
@@ -34,7 +35,7 @@ interface Node {
   readonly told: Told;
 }
 
-async function opened(node: number, options: PeerTransportOptions & { readonly listen?: string } = {}): Promise<Node> {
+async function opened(node: number, options: Partial<GrpcPeerOptions> = {}): Promise<Node> {
   const told = new Told();
   const transport = await grpcTransport({ listen: "127.0.0.1:0", ...options })(claimOf(node), told);
   cleanups.push(() => transport.close());
@@ -485,5 +486,43 @@ describe("options", () => {
     [{ silence: 1 } as PeerTransportOptions, /silence is no option of a peer transport/],
   ])("%j is refused", (options, text) => {
     expect(() => resolvePeerTransportOptions(options)).toThrow(text);
+  });
+});
+
+describe("with certificates", () => {
+  const fixture = (name: string): Buffer => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url));
+  const authority = fixture("authority.pem");
+  /** Of a node: it shows its certificate to whom it dials and to who dials it, and asks for theirs. */
+  function certified(name: string): Required<Pick<GrpcPeerOptions, "credentials">> {
+    const [key, chain] = [fixture(`${name}.key`), fixture(`${name}.pem`)];
+    const accept = ServerCredentials.createSsl(authority, [{ private_key: key, cert_chain: chain }], true);
+    return { credentials: { dial: credentials.createSsl(authority, key, chain), accept } };
+  }
+
+  test("nodes hear each other on every lane", async () => {
+    const [a, b] = [await opened(1, certified("server")), await opened(2, certified("server"))];
+    peersOf(a.transport, 2, b.transport.address);
+    peersOf(b.transport, 1, a.transport.address);
+    await until(() => linkOf(a.transport).open.length === 3 && linkOf(b.transport).open.length === 3);
+    a.transport.send(2 as NodeId, heartbeat(7));
+    a.transport.send(2 as NodeId, bulk(0, 300_000));
+    await until(() => b.told.heard.length === 2);
+    expect(b.told.heard.map(({ type }) => type).sort()).toEqual(["accept", "heartbeat"]);
+  });
+
+  test.each([
+    { who: "a peer without one", options: {} },
+    { who: "a peer with one of another authority", options: certified("stranger") },
+  ])("$who is not heard, and is told why it cannot connect", async ({ options }) => {
+    const a = await opened(1, certified("server"));
+    const stranger = await opened(2, options);
+    peersOf(stranger.transport, 1, a.transport.address);
+    stranger.transport.send(1 as NodeId, heartbeat(1));
+    await until(() => linkOf(stranger.transport).problem !== undefined);
+    expect(linkOf(stranger.transport)).toMatchObject({
+      open: [],
+      problem: { fault: "unreachable", detail: expect.stringContaining(a.transport.address) },
+    });
+    expect(a.told.heard).toEqual([]);
   });
 });

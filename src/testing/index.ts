@@ -40,4 +40,5 @@ export {
   type SequenceViolation,
 } from "./sequence-checker.ts";
 export { type SingleNodeReport, type SingleNodeSettings, simulateSingleNode } from "./single-node.ts";
-export { type TransportConformanceTest, type TransportNetwork, type TransportProcess, transportConformance } from "./transport-conformance.ts";
+export { type TransportConformanceTest, transportConformance } from "./transport-conformance.ts";
+export type { TransportNetwork, TransportProcess } from "./transport-stage.ts";

@@ -1,7 +1,7 @@
 /** gRPC transports over loopback, a proxy between each two places. */
 import { grpcTransport } from "../../src/paxos/transport/grpc.ts";
 import type { PeerTransport } from "../../src/paxos/transport/transport.ts";
-import type { TransportNetwork, TransportProcess } from "../../src/testing/transport-conformance.ts";
+import type { TransportNetwork, TransportProcess } from "../../src/testing/transport-stage.ts";
 import { PeerProxy } from "./peer-proxy.ts";
 
 export class PeerNetwork implements TransportNetwork {

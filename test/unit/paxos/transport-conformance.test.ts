@@ -1,7 +1,8 @@
 /** The transport in one process keeps to what every transport must do: on a quiet network, and on one of a seed's making. */
 import { describe, test } from "vitest";
 import { MemoryNetwork, type MemoryNetworkOptions } from "../../../src/paxos/transport/memory.ts";
-import { type TransportNetwork, transportConformance } from "../../../src/testing/transport-conformance.ts";
+import { transportConformance } from "../../../src/testing/transport-conformance.ts";
+import type { TransportNetwork } from "../../../src/testing/transport-stage.ts";
 import { IdleTimers } from "../../support/peer-timers.ts";
 
 function networkOf(options: MemoryNetworkOptions): () => Promise<TransportNetwork> {

@@ -12,7 +12,7 @@ export interface AppliedAt {
 
 /** Applied in slot order, alike on every node. Everything it needs to decide comes in the command. */
 export interface StateMachine {
-  /** Total and synchronous. A throw is a bug and stops the node, on every replica alike. */
+  /** Total and synchronous. A throw is a bug and stops the node, on every replica alike; so is anything but bytes. `command` is lent: it is not to be changed, and copied where it is to be kept. */
   apply(command: Uint8Array, at: AppliedAt): Uint8Array;
   /** Frozen NOW: what is applied later is not in it. */
   capture(): SnapshotView;
@@ -58,7 +58,7 @@ export type ProposalOutcome =
 
 export interface ReplicatedLog {
   /**
-   * Never rejects (a bug apart). Abort before append: not-applied; after it: unknown. On a follower: not-applied, with the leader; nothing is
+   * Never rejects, a bug apart: TSO_INVALID_ARGUMENT where the command is no Uint8Array. It is copied. Abort before append: not-applied; after it: unknown. On a follower: not-applied, with the leader; nothing is
    * forwarded. With `epoch`: appended only if this node leads exactly that epoch.
    */
   propose(command: Uint8Array, options?: { readonly epoch?: Epoch | undefined; readonly signal?: AbortSignal | undefined }): Promise<ProposalOutcome>;

@@ -31,3 +31,17 @@ export function compareUtf8(a: string, b: string): number {
 function isSurrogate(unit: number): boolean {
   return unit >= 0xd800 && unit <= 0xdfff;
 }
+
+/** Whether it is a `Uint8Array`, of whichever realm: some test runners have several. */
+export function isBytes(value: unknown): value is Uint8Array {
+  return value instanceof Uint8Array || tagOf(value) === "Uint8Array";
+}
+
+/** What a value is, for a message: "a Promise", "undefined". */
+export function kindOf(value: unknown): string {
+  return value === null || value === undefined ? String(value) : `a ${tagOf(value)}`;
+}
+
+function tagOf(value: unknown): string {
+  return Object.prototype.toString.call(value).slice("[object ".length, -1);
+}

@@ -5,6 +5,7 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { isBytes, kindOf } from "../base/bytes.ts";
 import type { Epoch } from "../base/epoch.ts";
 import { messageOf, OracleError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
@@ -120,7 +121,8 @@ export class PaxosNode implements ReplicatedLog {
   }
 
   async propose(command: Uint8Array, options: Parameters<ReplicatedLog["propose"]>[1] = {}): Promise<ProposalOutcome> {
-    if (this.#runtime !== undefined) return this.#runtime.propose(command, options);
+    if (!isBytes(command)) throw new OracleError("TSO_INVALID_ARGUMENT", `a command is a Uint8Array, and this is ${kindOf(command)}`);
+    if (this.#runtime !== undefined) return this.#runtime.propose(new Uint8Array(command), options); // a copy: it is the caller's again
     return { type: "not-applied", reason: this.#isOver ? "closed" : "not-leader" };
   }
 

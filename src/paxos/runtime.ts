@@ -17,7 +17,7 @@ import { type DiskRoomLimits, RoomWatch } from "./disk-room.ts";
 import { InputRecorder } from "./recorder.ts";
 import type { LogStorage } from "./storage/log-storage.ts";
 import type { PeerTimers } from "./transport/wire.ts";
-import { type Actions, type Answered, type ReadFailure, Turn, type TurnInput } from "./turn.ts";
+import { type Answered, type Begun, type Finished, type ReadFailure, Turn, type TurnInput } from "./turn.ts";
 
 export interface RuntimeParts {
   readonly recovered: Recovered;
@@ -39,6 +39,8 @@ export interface RuntimeParts {
 
 /** Ticks that a process makes up for, at most, when it was late (protocol, F5). */
 const LATE_TICKS_MAX = 2;
+/** A turn that took longer leaves the rest of what is to be applied to the next one. */
+const TURN_MS = 10;
 /** What is read at once to be applied. */
 const LOAD_BYTES = 4 * 1024 * 1024;
 
@@ -158,23 +160,31 @@ export class Runtime {
   #run(): void {
     this.#isDue = false;
     if (this.#over) return;
-    let actions: Actions;
+    const { timers } = this.#parts;
+    const now = timers.now();
     try {
-      actions = this.turn.run(this.#parts.timers.now());
+      this.#begin(this.turn.begin(now));
+      if (!this.#over) this.#finish(this.turn.finish(() => timers.now() - now > TURN_MS));
     } catch (error) {
       return this.#fail(error); // an invariant, or the host's machine
     }
-    for (const { to, message } of actions.sends) this.#parts.send(to, message);
-    if (actions.write !== undefined) this.#writing = this.#write(actions.write);
-    if (actions.load !== undefined) void this.#load(actions.load);
-    for (const request of actions.serve) void this.#serve(request);
-    for (const { id, outcome } of actions.settled) this.#settle(id, outcome);
-    for (const answer of actions.answered) this.#answer(answer);
-    for (const event of actions.events) this.#note(event);
-    if (actions.leadership !== undefined) this.#parts.onLeadership(actions.leadership);
-    this.#tellConfiguration();
-    if (actions.fence !== undefined) return this.#fail(new OracleError("TSO_STORAGE", actions.fence));
     if (this.turn.hasWork) this.#schedule();
+  }
+
+  #begin({ sends, write, serve, events, fence }: Begun): void {
+    for (const event of events) this.#note(event);
+    if (fence !== undefined) return this.#fail(new OracleError("TSO_STORAGE", fence));
+    for (const { to, message } of sends) this.#parts.send(to, message);
+    if (write !== undefined) this.#writing = this.#write(write);
+    for (const request of serve) void this.#serve(request);
+  }
+
+  #finish({ load, settled, answered, leadership }: Finished): void {
+    if (load !== undefined) void this.#load(load);
+    for (const { id, outcome } of settled) this.#settle(id, outcome);
+    for (const answer of answered) this.#answer(answer);
+    if (leadership !== undefined) this.#parts.onLeadership(leadership);
+    this.#tellConfiguration();
   }
 
   async #write(batch: PersistBatch): Promise<void> {
@@ -186,7 +196,7 @@ export class Runtime {
     this.put({ type: "written" });
   }
 
-  async #load({ from, through }: NonNullable<Actions["load"]>): Promise<void> {
+  async #load({ from, through }: NonNullable<Finished["load"]>): Promise<void> {
     try {
       const entries = await this.#parts.storage.read({ after: (from - 1) as typeof from, through, maxBytes: LOAD_BYTES });
       if (entries.length === 0) throw new OracleError("TSO_STORAGE", `entry ${from}, which is to be applied, is not in the log`);

@@ -5,6 +5,7 @@
  * One write is in flight at a time. What is to be written meanwhile is merged into the next one, so batches form by themselves, without a timer.
  */
 
+import { isBytes, kindOf } from "../base/bytes.ts";
 import type { Epoch } from "../base/epoch.ts";
 import { type Slot, slot } from "../base/ids.ts";
 import { InvariantViolation } from "../base/invariant.ts";
@@ -49,9 +50,14 @@ export interface Answered {
   readonly through?: Slot | undefined;
 }
 
-export interface Actions extends Pick<Effects, "sends" | "serve" | "events" | "fence"> {
+/** The first half of a turn: what must not wait for the state machine. */
+export interface Begun extends Pick<Effects, "sends" | "serve" | "events" | "fence"> {
   /** To be written now; nothing else is in flight. Ends in `written` or `write-failed`. */
   readonly write?: PersistBatch | undefined;
+}
+
+/** The second half. */
+export interface Finished {
   /** To be read from the log on disk and put in as `loaded`; asked for once. */
   readonly load?: { readonly from: Slot; readonly through: Slot } | undefined;
   readonly settled: readonly Settled[];
@@ -59,6 +65,8 @@ export interface Actions extends Pick<Effects, "sends" | "serve" | "events" | "f
   /** Only where it changed. */
   readonly leadership?: Leadership | undefined;
 }
+
+export interface Actions extends Begun, Finished {}
 
 export interface TurnOptions {
   readonly recovered: Recovered;
@@ -72,8 +80,10 @@ export interface TurnOptions {
 
 export type StepObserver = (replica: PaxosReplica, inputs: readonly Input[], nowMs: number) => void;
 
-/** What the loop applies before it lets other work run; the rest follows in the next turns. */
+/** What a turn applies before it lets other work run; the rest follows in the next ones. */
 const APPLIES_PER_TURN = 4_096;
+/** How often a turn asks whether it has taken long enough, in entries. */
+const APPLIES_PER_LOOK = 16;
 
 export class Turn {
   readonly replica: PaxosReplica;
@@ -101,6 +111,8 @@ export class Turn {
   #origin = BALLOT_ZERO;
   #epoch = epochOf(BALLOT_ZERO);
   #fenced = false;
+  /** Of the step that this turn began with. */
+  #effects: Effects | undefined;
 
   constructor({ recovered, options, random, machine, beforeStep }: TurnOptions) {
     this.replica = new PaxosReplica(recovered, options, random);
@@ -165,8 +177,13 @@ export class Turn {
     }
   }
 
-  /** @param nowMs monotonic, read after the inbox was filled (rule F5). @throws InvariantViolation for a bug: the node must stop. */
+  /** Both halves, for who drives turns by hand. */
   run(nowMs: number): Actions {
+    return { ...this.begin(nowMs), ...this.finish() };
+  }
+
+  /** Makes the step. @param nowMs monotonic, read after the inbox was filled (rule F5). @throws InvariantViolation for a bug: the node must stop. */
+  begin(nowMs: number): Begun {
     if (this.#fenced) return NOTHING;
     const inputs = this.#inbox;
     this.#inbox = [];
@@ -175,22 +192,30 @@ export class Turn {
     const effects = this.replica.step(inputs, nowMs);
     if (effects.fence !== undefined) {
       this.#fenced = true;
-      return { ...NOTHING, settled: this.#takeSettled(), events: effects.events, fence: effects.fence };
+      return { ...NOTHING, events: effects.events, fence: effects.fence };
     }
     if (effects.persist !== undefined) this.#waiting.push(effects.persist);
-    const write = this.#nextWrite();
+    this.#effects = effects;
+    return { sends: this.#withServed(effects.sends), write: this.#nextWrite(), serve: effects.serve, events: effects.events };
+  }
+
+  /**
+   * Applies what can be applied, and answers who waits for it. Follows `begin`, with nothing put in between.
+   * @param isLate asked now and then whether other work should run first; what is left follows in the next turn.
+   * @throws what the machine throws, and TypeError where it returns no bytes: the node must stop.
+   */
+  finish(isLate: () => boolean = never): Finished {
+    const effects = this.#effects;
+    if (effects === undefined) return { settled: this.#takeSettled(), answered: NO_ANSWERED };
+    this.#effects = undefined;
     this.#noteProposals(effects);
     if (effects.apply !== undefined) this.#applyThrough = effects.apply.through;
-    this.#apply();
+    this.#apply(isLate);
     return {
-      sends: this.#withServed(effects.sends),
-      write,
       load: this.#nextLoad(),
-      serve: effects.serve,
       settled: this.#takeSettled(),
       answered: this.#answerReads(effects),
       leadership: this.#changedLeadership(),
-      events: effects.events,
     };
   }
 
@@ -244,14 +269,16 @@ export class Turn {
     return first === undefined ? undefined : this.#loaded[next - first.slot];
   }
 
-  #apply(): void {
+  #apply(isLate: () => boolean): void {
     for (let count = 0; count < APPLIES_PER_TURN && this.#appliedThrough < this.#applyThrough; count++) {
+      if (count > 0 && count % APPLIES_PER_LOOK === 0 && isLate()) return;
       const entry = this.#entryToApply();
       if (entry === undefined) return;
       if (entry.slot !== this.#appliedThrough + 1)
         throw new InvariantViolation("entries are applied in order", { applied: this.#appliedThrough, slot: entry.slot });
       const epoch = this.#epochOf(entry.origin);
       const result = entry.kind === "app" ? this.#machine.apply(entry.payload, { slot: entry.slot, epoch, earlier: [] }) : EMPTY;
+      if (!isBytes(result)) throw new TypeError(`the state machine returned ${kindOf(result)} for entry ${entry.slot}, and not a Uint8Array`);
       this.#appliedThrough = entry.slot;
       this.#settle(entry.slot, epoch, result);
     }
@@ -274,7 +301,7 @@ export class Turn {
     return this.#epoch;
   }
 
-  #nextLoad(): Actions["load"] {
+  #nextLoad(): Finished["load"] {
     if (this.#loading || this.#appliedThrough >= this.#applyThrough || this.#canApply()) return undefined;
     mark("load-to-apply");
     this.#loading = true;
@@ -336,7 +363,9 @@ interface WaitingRead {
   readonly through: Slot;
 }
 
+const never = (): boolean => false;
+
 const EMPTY = new Uint8Array();
 const NO_SETTLED: readonly Settled[] = [];
 const NO_ANSWERED: readonly Answered[] = [];
-const NOTHING: Actions = { sends: [], serve: [], settled: NO_SETTLED, answered: NO_ANSWERED, events: [] };
+const NOTHING: Begun = { sends: [], serve: [], events: [] };

@@ -122,6 +122,34 @@ describe("proposals", () => {
     expect(machine.commands).toEqual(["seen", "end"]);
   });
 
+  test("are copied: what the caller does with its bytes later changes nothing", async () => {
+    await world.startAll();
+    const { node } = await world.leader();
+    for (const bytes of [encodeUtf8("as proposed"), Buffer.from("as proposed")]) {
+      const outcome = node.propose(bytes);
+      bytes.fill(0x78);
+      expect(await outcome).toMatchObject({ type: "applied" });
+    }
+    expect(await converged()).toEqual(["as proposed", "as proposed"]);
+  });
+
+  test("are bytes, and nothing else: a node does not stop for it", async () => {
+    await world.startAll();
+    const { node } = await world.leader();
+    for (const [command, kind] of [
+      ["text", "a String"],
+      [undefined, "undefined"],
+      [[1, 2], "a Array"],
+      [new ArrayBuffer(1), "a ArrayBuffer"],
+      [new DataView(new ArrayBuffer(1)), "a DataView"],
+    ] as const) {
+      const proposed = Reflect.apply(node.propose, node, [command]);
+      await expect(proposed).rejects.toThrow(`TSO_INVALID_ARGUMENT: a command is a Uint8Array, and this is ${kind}`);
+    }
+    await world.apply("after");
+    expect(await converged()).toEqual(["after"]);
+  });
+
   test("that are too large are refused", async () => {
     await world.startAll();
     const { node } = await world.leader();
@@ -246,6 +274,19 @@ describe("a bug", () => {
     await expect(successor.done).rejects.toThrow("the host's machine has a bug");
   });
 
+  test.each([
+    { returned: Promise.resolve(encodeUtf8("later")), kind: "a Promise" },
+    { returned: undefined, kind: "undefined" },
+    { returned: "text", kind: "a String" },
+  ])("of a machine that returns $kind stops the node, with the entry", async ({ returned, kind }) => {
+    world = new NodeWorld(1);
+    const { node, machine } = await world.start(1, { init: true });
+    await world.apply("before");
+    Object.assign(machine, { apply: () => returned });
+    void node.propose(encodeUtf8("next"));
+    await expect(node.done).rejects.toThrow(`the state machine returned ${kind} for entry 4, and not a Uint8Array`);
+  });
+
   test("of ours leaves the run that led to it, which can be made again", async () => {
     const dumpDirectory = await mkdtemp(join(tmpdir(), "tsoracle-dump-"));
     world = new NodeWorld(1);
@@ -360,6 +401,32 @@ describe("closing", () => {
     await expect(barrier).rejects.toThrow("TSO_CLOSED");
     await closed;
   });
+});
+
+test("a slow machine holds up neither messages nor other work: what is left is applied in later turns", async () => {
+  world = new NodeWorld(1);
+  const { node, machine } = await world.start(1, { init: true });
+  await world.leader();
+  const { apply } = machine;
+  const at: number[] = [];
+  machine.apply = (command) => {
+    at.push(turns);
+    world.timers.sleep(1);
+    return apply.call(machine, command);
+  };
+  let turns = 0;
+  let isOver = false;
+  const count = (): void => {
+    turns += 1;
+    if (!isOver) setImmediate(count);
+  };
+  count();
+  const outcomes = await Promise.all(Array.from({ length: 200 }, (_, index) => node.propose(encodeUtf8(`${index}`))));
+  isOver = true;
+  expect(outcomes.every(({ type }) => type === "applied")).toBe(true);
+  const largest = Math.max(...at.map((turn) => at.filter((other) => other === turn).length));
+  expect(largest).toBe(16);
+  expect(new Set(at).size).toBe(13);
 });
 
 test("a process that was late delivers two ticks, and no more", async () => {

@@ -108,6 +108,21 @@ describe("a node that is alone", () => {
     expect(host.applied).toEqual(["a"]);
   });
 
+  test("what leaves, and what is written, does not wait for the machine", () => {
+    const host = new Host(1);
+    host.lead();
+    host.propose("a");
+    host.turn.run(0);
+    host.turn.put({ type: "written" });
+    host.propose("b");
+    const { write } = host.turn.begin(0);
+    expect(write?.ops).toHaveLength(1);
+    expect(host.applied).toEqual([]);
+    const { settled } = host.turn.finish();
+    expect(host.applied).toEqual(["a"]);
+    expect(settled).toHaveLength(1);
+  });
+
   test("what comes while a write is in flight is one write", () => {
     const host = new Host(1);
     host.lead();

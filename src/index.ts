@@ -47,7 +47,8 @@ export {
 export type { Configuration, Member } from "./paxos/core/configuration.ts";
 export type { PeerList } from "./paxos/core/forming-list.ts";
 export type { DiskRoomOptions } from "./paxos/disk-room.ts";
-export { PaxosNode, type PaxosNodeOptions } from "./paxos/node.ts";
+export { PaxosNode } from "./paxos/node.ts";
+export type { PaxosNodeOptions } from "./paxos/node-options.ts";
 export type { NodeStatus, PeerStatus } from "./paxos/node-status.ts";
 export type { LogStorage, SnapshotMeta, SnapshotSink } from "./paxos/storage/log-storage.ts";
 export { MemoryVolume, openMemory } from "./paxos/storage/memory.ts";

@@ -39,7 +39,9 @@ export function isBytes(value: unknown): value is Uint8Array {
 
 /** What a value is, for a message: "a Promise", "undefined". */
 export function kindOf(value: unknown): string {
-  return value === null || value === undefined ? String(value) : `a ${tagOf(value)}`;
+  if (value === null || value === undefined) return String(value);
+  const tag = tagOf(value);
+  return `${/^[AEIOU]/.test(tag) ? "an" : "a"} ${tag}`;
 }
 
 function tagOf(value: unknown): string {

@@ -17,6 +17,10 @@ export function wholeArgument(name: string, value: number, range: WholeRange): n
 
 function wholeIn(code: ErrorCode, name: string, value: number, { from, through }: WholeRange): number {
   const fits = Number.isSafeInteger(value) && value >= from && value <= through; // stated positively, so NaN is refused too
-  if (!fits) throw new OracleError(code, `${name} ${value} must be a whole number from ${from} to ${through}`);
+  if (!fits)
+    throw new OracleError(
+      code,
+      `${name} ${typeof value === "string" ? JSON.stringify(value) : value} must be a whole number from ${from} to ${through}`,
+    );
   return value;
 }

@@ -10,58 +10,20 @@ import type { Epoch } from "../base/epoch.ts";
 import { messageOf, OracleError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import { InvariantViolation, invariant } from "../base/invariant.ts";
-import { type Logger, silentLogger } from "../base/logger.ts";
-import { createPrng, type Prng } from "../base/prng.ts";
 import { Watched } from "../base/watched.ts";
-import type { Leadership, ProposalOutcome, ReplicatedLog, StateMachine } from "../log.ts";
+import type { Leadership, ProposalOutcome, ReplicatedLog } from "../log.ts";
 import type { Charter } from "./core/charter.ts";
 import { answerForming, Forming } from "./core/forming.ts";
 import type { FormingInput } from "./core/forming-effects.ts";
-import { listText, type PeerList, resolvePeerList, sameList } from "./core/forming-list.ts";
-import type { FormingMessage, ListedNode } from "./core/forming-messages.ts";
+import { listText, sameList } from "./core/forming-list.ts";
+import type { FormingMessage } from "./core/forming-messages.ts";
 import type { PaxosMessage } from "./core/messages.ts";
-import { type CoreOptions, resolveCoreOptions } from "./core/options.ts";
-import { type DiskRoomLimits, type DiskRoomOptions, resolveDiskRoom } from "./disk-room.ts";
+import { type PaxosNodeOptions, type ResolvedNodeOptions, resolveNodeOptions } from "./node-options.ts";
 import { type NodeStatus, statusOf } from "./node-status.ts";
 import { encodeRun } from "./recorder.ts";
 import { Runtime } from "./runtime.ts";
 import type { LogStorage } from "./storage/log-storage.ts";
-import type { OpenTransport, PeerClaim, PeerTransport, TransportReceiver } from "./transport/transport.ts";
-import { type PeerTimers, realTimers } from "./transport/wire.ts";
-
-export interface PaxosNodeOptions {
-  /** Opened by the caller, closed by the node. It says which node this is. */
-  readonly storage: LogStorage;
-  /** Opened, and closed, by the node: `grpcTransport(...)`, or one of a `MemoryNetwork`. */
-  readonly transport: OpenTransport;
-  /** Empty. The node applies the log to it from the first entry on. */
-  readonly machine: StateMachine;
-  /** The nodes that form the cluster, this one included; the same list on each of them. Once the cluster is formed its own membership counts, and not this list. */
-  readonly peers: PeerList;
-  /** A list of this node alone may form a cluster. @defaultValue false: a disk that is missing must not become an empty cluster */
-  readonly init?: boolean | undefined;
-  /** Of the protocol, most of them in ticks. */
-  readonly core?: { readonly [Name in keyof CoreOptions]?: number | undefined } | undefined;
-  /** When the disk counts as nearly full, and as full. */
-  readonly diskRoom?: DiskRoomOptions | undefined;
-  readonly logger?: Logger | undefined;
-  /** Where a broken invariant leaves the inputs that led to it, for `npm run sim -- --replay FILE`. @defaultValue nowhere */
-  readonly dumpDirectory?: string | undefined;
-  /** @defaultValue the system's */
-  readonly timers?: PeerTimers | undefined;
-  /** Decides only when this node campaigns. @defaultValue seeded by the system */
-  readonly random?: Prng | undefined;
-}
-
-interface ResolvedOptions {
-  readonly storage: LogStorage;
-  readonly machine: StateMachine;
-  readonly logger: Logger;
-  readonly timers: PeerTimers;
-  readonly random: Prng;
-  readonly dumpDirectory: string | undefined;
-  readonly diskRoom: DiskRoomLimits;
-}
+import type { PeerClaim, PeerTransport, TransportReceiver } from "./transport/transport.ts";
 
 /** Between two rounds of saying everything again, while a cluster is formed. */
 const FORMING_TICK_MS = 100;
@@ -69,9 +31,7 @@ const FORMING_TICK_MS = 100;
 export class PaxosNode implements ReplicatedLog {
   /** Settles when the node has stopped: resolved after `close()`, rejected with the reason where it stopped by itself. Then it must not go on: end the process. */
   readonly done: Promise<void>;
-  readonly #options: ResolvedOptions;
-  readonly #core: CoreOptions;
-  readonly #list: readonly ListedNode[];
+  readonly #options: ResolvedNodeOptions;
   readonly #leadership = new Watched<Leadership>({ role: "unknown" });
   readonly #settle: { readonly resolve: () => void; readonly reject: (fault: unknown) => void };
   #transport: PeerTransport | undefined;
@@ -84,11 +44,8 @@ export class PaxosNode implements ReplicatedLog {
   /** Of the process, as a server's socket does: who awaits a node that speaks with nobody must not be left without an answer. */
   #keepsAlive: NodeJS.Timeout | undefined;
 
-  private constructor(options: PaxosNodeOptions, list: readonly ListedNode[]) {
-    const { storage, machine, dumpDirectory, logger = silentLogger, timers = realTimers, random = createPrng(randomInt(2 ** 32)) } = options;
-    this.#options = { storage, machine, logger, timers, random, dumpDirectory, diskRoom: resolveDiskRoom(options.diskRoom) };
-    this.#core = resolveCoreOptions(options.core);
-    this.#list = list;
+  private constructor(options: ResolvedNodeOptions) {
+    this.#options = options;
     const { promise, resolve, reject } = withResolvers();
     this.#settle = { resolve, reject };
     this.done = promise;
@@ -101,19 +58,24 @@ export class PaxosNode implements ReplicatedLog {
    * @throws OracleError TSO_INVALID_OPTION: an option or the list is out of its range, or the address to listen on cannot be had.
    */
   static async start(options: PaxosNodeOptions): Promise<PaxosNode> {
-    const { storage } = options;
+    let node: PaxosNode | undefined;
     try {
-      const node = new PaxosNode(options, resolvePeerList(options.peers, storage.node));
-      if (storage.founding.type !== "formed") node.#prepareForming(options.init);
-      node.#transport = await options.transport(node.#claim(), node.#receiver());
-      node.#keepsAlive = setInterval(() => undefined, 2 ** 30);
-      if (storage.founding.type === "formed") node.#lead(storage.founding.charter);
-      else node.#form();
+      node = new PaxosNode(resolveNodeOptions(options));
+      await node.#start();
       return node;
     } catch (error) {
-      await storage.close();
+      await (node === undefined ? options?.storage?.close?.() : node.#stop((transport) => transport.abandon()));
       throw error;
     }
+  }
+
+  async #start(): Promise<void> {
+    const { storage, transport } = this.#options;
+    if (storage.founding.type !== "formed") this.#prepareForming();
+    this.#transport = await transport(this.#claim(), this.#receiver());
+    this.#keepsAlive = setInterval(() => undefined, 2 ** 30);
+    if (storage.founding.type === "formed") this.#lead(storage.founding.charter);
+    else this.#form();
   }
 
   get node(): NodeId {
@@ -163,7 +125,10 @@ export class PaxosNode implements ReplicatedLog {
    * nobody has seen, and all that come later, are `not-applied`. Safe to call twice.
    */
   close(): Promise<void> {
-    this.#closing ??= this.#stop((transport) => transport.close()).then(() => this.#settle.resolve());
+    this.#closing ??= this.#stop((transport) => transport.close()).then(this.#settle.resolve, (error: unknown) => {
+      this.#settle.reject(error);
+      throw error;
+    });
     return this.#closing;
   }
 
@@ -195,15 +160,16 @@ export class PaxosNode implements ReplicatedLog {
     this.#transport?.send(to, message);
   }
 
-  #prepareForming(init: boolean | undefined): void {
-    const { node, storageId, founding } = this.#options.storage;
+  #prepareForming(): void {
+    const { storage, peers: list, init } = this.#options;
+    const { node, storageId, founding } = storage;
     invariant(founding.type !== "formed", "what is formed is not formed again");
-    this.#forming = new Forming({ node, storageId, list: this.#list, founding, init, newClusterId: () => randomBytes(16).toString("hex") });
+    this.#forming = new Forming({ node, storageId, list, founding, init, newClusterId: () => randomBytes(16).toString("hex") });
   }
 
   #form(): void {
-    const { logger, timers, storage } = this.#options;
-    logger.info({ node: storage.node, disk: storage.storageId, peers: listText(this.#list) }, "forming a cluster");
+    const { logger, timers, storage, peers } = this.#options;
+    logger.info({ node: storage.node, disk: storage.storageId, peers: listText(peers) }, "forming a cluster");
     this.#transport?.setPeers(new Map(this.#forming?.list.map(({ id, address }) => [id, address])));
     const tick = (): void => {
       this.#stopForming = timers.after(FORMING_TICK_MS, tick);
@@ -242,19 +208,19 @@ export class PaxosNode implements ReplicatedLog {
 
   /** The disk belongs to that cluster: from here on it takes part. */
   #lead(charter: Charter): void {
-    const { storage, machine, timers, logger, random, diskRoom } = this.#options;
+    const { storage, machine, timers, logger, random, diskRoom, peers, core } = this.#options;
     this.#stopForming();
     this.#forming = undefined;
     const recovered = storage.recovered();
     const { configuration } = recovered.image;
     const listed = configuration.members.map(({ id, address }) => ({ id, address }));
     logger.info({ node: storage.node, cluster: charter.clusterId, members: listText(listed), boot: storage.boot }, "member of a cluster");
-    if (!sameList(listed, this.#list)) {
-      logger.warn({ peers: listText(this.#list), members: listText(listed) }, "the list of peers is not the cluster's membership, and is not used");
+    if (!sameList(listed, peers)) {
+      logger.warn({ peers: listText(peers), members: listText(listed) }, "the list of peers is not the cluster's membership, and is not used");
     }
     this.#transport?.joinCluster(charter.clusterId);
     this.#runtime = new Runtime({
-      ...{ recovered, machine, storage, timers, logger, random, diskRoom, options: this.#core },
+      ...{ recovered, machine, storage, timers, logger, random, diskRoom, options: core },
       send: (to, message) => this.#send(to, message),
       onLeadership: (leadership) => this.#leadership.set(leadership),
       onConfiguration: ({ members }) => this.#transport?.setPeers(new Map(members.map(({ id, address }) => [id, address]))),

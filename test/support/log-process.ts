@@ -4,7 +4,8 @@
  */
 import { Buffer } from "node:buffer";
 import type { Logger } from "../../src/base/logger.ts";
-import { PaxosNode, type PaxosNodeOptions } from "../../src/paxos/node.ts";
+import { PaxosNode } from "../../src/paxos/node.ts";
+import type { PaxosNodeOptions } from "../../src/paxos/node-options.ts";
 import { openWal } from "../../src/paxos/storage/wal.ts";
 import { grpcTransport } from "../../src/paxos/transport/grpc.ts";
 

@@ -1,4 +1,5 @@
 /** The static list of peers that a cluster is formed from: every node of it is started with the same one (rule I7). */
+import { kindOf } from "../../base/bytes.ts";
 import { OracleError } from "../../base/errors.ts";
 import type { NodeId } from "../../base/ids.ts";
 import { wholeOption } from "../../base/options.ts";
@@ -15,6 +16,7 @@ export type PeerList = string | readonly { readonly id: number; readonly address
  */
 export function resolvePeerList(peers: PeerList, node: NodeId): readonly ListedNode[] {
   const list = typeof peers === "string" ? parsePeers(peers) : peers;
+  if (!Array.isArray(list)) throw invalid(`peers is ${kindOf(list)}, and must be a text, 1=HOST:PORT,2=HOST:PORT, or a list of { id, address }`);
   if (list.length > VOTERS_MAX) throw invalid(`peers has ${list.length} nodes, and a cluster begins with at most ${VOTERS_MAX}`);
   const ordered = list.map(({ id, address }) => ({ id: id as NodeId, address })).toSorted((a, b) => a.id - b.id);
   const addresses = new Map<string, NodeId>();

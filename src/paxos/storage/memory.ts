@@ -1,10 +1,12 @@
 /** The engine for tests and for trying things out: as durable as the process. What it holds outlives its opening, in a volume, so that a restart can be played. */
 import { createHash, randomBytes } from "node:crypto";
+import { kindOf } from "../../base/bytes.ts";
 import { OracleError } from "../../base/errors.ts";
 import { minSlot, type NodeId, slot } from "../../base/ids.ts";
 import { invariant } from "../../base/invariant.ts";
+import { wholeOption } from "../../base/options.ts";
 import { sameBallot } from "../core/ballot.ts";
-import { membersOf, sameCharter } from "../core/charter.ts";
+import { FOUNDER_ID_MAX, membersOf, sameCharter } from "../core/charter.ts";
 import type { OriginRun, Recovered } from "../core/effects.ts";
 import type { Entry } from "../core/entry.ts";
 import type { Founding } from "../core/founding.ts";
@@ -31,9 +33,12 @@ export class MemoryVolume {
   };
 }
 
-/** @throws OracleError TSO_LOCKED where the volume is open already; TSO_WRONG_FORMAT where it belongs to another node. */
-export async function openMemory({ volume, node }: { readonly volume: MemoryVolume; readonly node: NodeId }): Promise<LogStorage> {
-  const { held } = volume;
+/** @throws OracleError TSO_LOCKED where the volume is open already; TSO_WRONG_FORMAT where it belongs to another node; TSO_INVALID_OPTION. */
+export async function openMemory(options: { readonly volume: MemoryVolume; readonly node: number }): Promise<LogStorage> {
+  const node = wholeOption("node", options.node, { from: 1, through: FOUNDER_ID_MAX }) as NodeId;
+  if (!(options.volume instanceof MemoryVolume))
+    throw new OracleError("TSO_INVALID_OPTION", `volume is ${kindOf(options.volume)}, and must be a MemoryVolume`);
+  const { held } = options.volume;
   if (held.open) throw new OracleError("TSO_LOCKED", "the volume is open already");
   held.node ??= node;
   if (held.node !== node) throw new OracleError("TSO_WRONG_FORMAT", `the volume belongs to node ${held.node}, and this is node ${node}`);

@@ -3,6 +3,7 @@
  * whole small state of the node, so the newest good one says where it stood; entries stay where they were written, and an index in memory says where that is.
  */
 import { join } from "node:path";
+import { kindOf } from "../../base/bytes.ts";
 import { messageOf, OracleError } from "../../base/errors.ts";
 import { minSlot, type NodeId, type Slot, slot } from "../../base/ids.ts";
 import { invariant } from "../../base/invariant.ts";
@@ -69,6 +70,8 @@ const stateCodec: Codec<NodeState> = createCodec(
  */
 export async function openWal(options: WalOptions): Promise<LogStorage> {
   const { directory, disk = nodeDisk } = options;
+  if (typeof directory !== "string" || directory === "")
+    throw new OracleError("TSO_INVALID_OPTION", `directory is ${directory === "" ? "empty" : kindOf(directory)}, and must be a path`);
   const node = wholeOption("node", options.node, { from: 1, through: FOUNDER_ID_MAX }) as NodeId;
   const segmentBytes = wholeOption("segmentBytes", options.segmentBytes ?? SEGMENT_BYTES, { from: 4096, through: 1024 * 1024 * 1024 });
   return guardStorage(directory, async () => {

@@ -8,6 +8,8 @@ import { epoch } from "../../../src/base/epoch.ts";
 import { InvariantViolation } from "../../../src/base/invariant.ts";
 import { PaxosReplica } from "../../../src/paxos/core/replica.ts";
 import { decodeRun, replayRun } from "../../../src/paxos/recorder.ts";
+import { MemoryVolume, openMemory } from "../../../src/paxos/storage/memory.ts";
+import { openWal } from "../../../src/paxos/storage/wal.ts";
 import { FaultyDisk } from "../../../src/testing/faulty-disk.ts";
 import { NodeWorld } from "../../support/node-world.ts";
 
@@ -139,8 +141,8 @@ describe("proposals", () => {
     for (const [command, kind] of [
       ["text", "a String"],
       [undefined, "undefined"],
-      [[1, 2], "a Array"],
-      [new ArrayBuffer(1), "a ArrayBuffer"],
+      [[1, 2], "an Array"],
+      [new ArrayBuffer(1), "an ArrayBuffer"],
       [new DataView(new ArrayBuffer(1)), "a DataView"],
     ] as const) {
       const proposed = Reflect.apply(node.propose, node, [command]);
@@ -308,6 +310,40 @@ describe("a bug", () => {
     expect(fault).toBeUndefined(); // the bug was the test's
     expect(replica.state.log.last).toBe((last ?? 0) + 1);
     await rm(dumpDirectory, { recursive: true });
+  });
+});
+
+describe("an option that is wrong is named, with what it must be, and the storage is closed:", () => {
+  const noTransport = "transport is undefined, and must be a function: grpcTransport({ listen })";
+  test.each<[given: object, message: string]>([
+    [{ storage: undefined }, "storage is undefined without write(), and must be an open LogStorage"],
+    [{ storage: Promise.resolve() }, "storage is a Promise without write(), and must be an open LogStorage: await openWal({ directory, node })"],
+    [{ machine: undefined }, "machine is undefined without apply(), and must be a StateMachine"],
+    [{ machine: { apply: () => undefined } }, "machine is an Object without capture(), and must be a StateMachine"],
+    [{ logger: { info: () => undefined } }, "logger is an Object without debug(), and must be a Logger"],
+    [{ transport: undefined }, noTransport],
+    [{ peers: undefined }, "peers is undefined, and must be a text, 1=HOST:PORT,2=HOST:PORT, or a list of { id, address }"],
+    [{ peers: 1 }, "peers is a Number, and must be a text"],
+    [{ core: { tickMs: "10" } }, 'tickMs "10" must be a whole number from 1 to'],
+    [{ core: { ticksMs: 10 } }, "ticksMs is no option of the log: there are tickMs,"],
+    [{ diskRoom: { lowBytes: -1 } }, "diskRoom.lowBytes -1 must be a whole number from 0 to"],
+    [{ dumpdirectory: "/tmp" }, "dumpdirectory is no option of a node: there are storage,"],
+  ])("%j", async (given, message) => {
+    world = new NodeWorld(1);
+    await expect(world.start(1, { init: true, ...given })).rejects.toThrow(`TSO_INVALID_OPTION: ${message}`);
+    if ("storage" in given) return;
+    const { node } = await world.start(1, { init: true });
+    expect(node.status().boot).toBe(2);
+  });
+
+  test("where a directory or a node's number is none", async () => {
+    const disk = new FaultyDisk();
+    const open = (options: object): Promise<unknown> => Reflect.apply(openWal, undefined, [{ directory: "/data", node: 1, disk, ...options }]);
+    await expect(open({ directory: undefined })).rejects.toThrow("TSO_INVALID_OPTION: directory is undefined, and must be a path");
+    await expect(open({ directory: "" })).rejects.toThrow("TSO_INVALID_OPTION: directory is empty, and must be a path");
+    await expect(open({ node: "1" })).rejects.toThrow('TSO_INVALID_OPTION: node "1" must be a whole number from 1 to 4294967294');
+    await expect(openMemory({ volume: new MemoryVolume(), node: 0 })).rejects.toThrow("TSO_INVALID_OPTION: node 0 must be");
+    await expect(Reflect.apply(openMemory, undefined, [{ node: 1 }])).rejects.toThrow("volume is undefined, and must be a MemoryVolume");
   });
 });
 

@@ -41,7 +41,7 @@ describe("a value that is no whole number in its range is refused, by its name, 
     const most = ENDS[name] ?? ANY;
     const smallest = ["promiseInlineBytes", "cacheBytes"].includes(name) ? 0 : 1;
     for (const value of [smallest - 1, -5, 1.5, Number.NaN, Number.POSITIVE_INFINITY, most + 1, "10" as unknown as number]) {
-      const why = `${name} ${value} must be a whole number from ${smallest} to ${most}`;
+      const why = `${name} ${typeof value === "string" ? `"${value}"` : value} must be a whole number from ${smallest} to ${most}`;
       expect(() => resolveCoreOptions({ [name]: value })).toThrow(new OracleError("TSO_INVALID_OPTION", why));
     }
   });

@@ -36,7 +36,7 @@ async function taken(key: string): Promise<number> {
   return code === 0 ? Number(stdout) : 0;
 }
 
-describe("bench", () => {
+describe.concurrent("bench", () => {
   test("ts: JSON with every documented field, and counts that fit together", async () => {
     const report = await benched([...SHORT, "--endpoint", server.address]);
     expect(report).toEqual({

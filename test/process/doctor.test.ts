@@ -88,7 +88,7 @@ describe.concurrent("a directory that is sound", () => {
   });
 
   test("the same for a script", async () => {
-    const { code, stdout } = await doctor(join(root, "node"), "--json");
+    const { code, stdout } = await doctor(copyOf("node"), "--json");
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
       kind: "node of the log",

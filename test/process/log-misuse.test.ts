@@ -6,6 +6,9 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type LogProcess, LogProcesses } from "../support/log-processes.ts";
 import { freePorts } from "../support/map-cluster.ts";
 
+/** Someone leads within a second. */
+const SOON = { electionTicks: 50 };
+
 let processes: LogProcesses;
 let ports: readonly number[];
 let peers: string;
@@ -26,7 +29,7 @@ function listOf(nodes: readonly number[]): string {
 }
 
 function start(node: number, options: Partial<Parameters<LogProcesses["start"]>[0]> = {}, how?: { readonly uid: number }): LogProcess {
-  return processes.start({ node, peers, listen: addressOf(node), directory: processes.directory(node), segmentBytes: 65_536, ...options }, how);
+  return processes.start({ node, peers, listen: addressOf(node), directory: processes.directory(node), segmentBytes: 65_536, core: SOON, ...options }, how);
 }
 
 async function startThree(): Promise<readonly [LogProcess, LogProcess, LogProcess]> {

@@ -10,7 +10,7 @@ import { openWal } from "../../src/paxos/storage/wal.ts";
 import { grpcTransport } from "../../src/paxos/transport/grpc.ts";
 
 /** The first argument, as JSON. */
-export interface LogProcessOptions extends Pick<PaxosNodeOptions, "init" | "diskRoom"> {
+export interface LogProcessOptions extends Pick<PaxosNodeOptions, "init" | "core" | "diskRoom"> {
   readonly node: number;
   readonly peers: string;
   readonly listen: string;
@@ -48,9 +48,9 @@ const machine = {
   },
 };
 
-async function run({ node: id, peers, listen, directory, segmentBytes, init, diskRoom }: LogProcessOptions): Promise<void> {
+async function run({ node: id, peers, listen, directory, segmentBytes, init, core, diskRoom }: LogProcessOptions): Promise<void> {
   const storage = await openWal({ directory, node: id, segmentBytes });
-  const node = await PaxosNode.start({ storage, machine, peers, init, diskRoom, logger, transport: grpcTransport({ listen }) });
+  const node = await PaxosNode.start({ storage, machine, peers, init, core, diskRoom, logger, transport: grpcTransport({ listen }) });
   process.on("message", async ({ number, text }: Asked) => {
     const answer = text === undefined ? await all(node) : await node.propose(Buffer.from(text));
     process.send?.({ number, answer: JSON.parse(json(answer)) } satisfies Told);

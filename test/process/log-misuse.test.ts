@@ -29,7 +29,10 @@ function listOf(nodes: readonly number[]): string {
 }
 
 function start(node: number, options: Partial<Parameters<LogProcesses["start"]>[0]> = {}, how?: { readonly uid: number }): LogProcess {
-  return processes.start({ node, peers, listen: addressOf(node), directory: processes.directory(node), segmentBytes: 65_536, core: SOON, ...options }, how);
+  return processes.start(
+    { node, peers, listen: addressOf(node), directory: processes.directory(node), segmentBytes: 65_536, core: SOON, ...options },
+    how,
+  );
 }
 
 async function startThree(): Promise<readonly [LogProcess, LogProcess, LogProcess]> {

@@ -38,7 +38,7 @@ export interface AppendOptions {
 }
 
 const SEGMENT_BYTES = 8 * 1024 * 1024;
-/** Of the segment that a process begins with: it is to start soon, and one that is started again and again must not fill the disk. */
+/** Of the segment that a process begins with: it is to start soon, and each start leaves one, which goes only when nothing in it or before it counts any more. */
 const FIRST_SEGMENT_BYTES = 256 * 1024;
 
 /** Makes the directory and a journal with one frame in it. @throws OracleError TSO_WRONG_FORMAT where there is one already, or something else. */
@@ -277,7 +277,8 @@ export class Journal {
         if (failpointsArmed()) await failpoint("journal/after-write");
         this.#note(segment, segment.end, encoded);
       }
-      if (segment.end > segment.bytes / 2) this.#spare ??= this.#makeSpare(this.segment + 1);
+      const { end, bytes: size } = this.#segment ?? segment;
+      if (end > size / 2) this.#spare ??= this.#makeSpare(this.segment + 1);
       await this.#release(firstSegment);
       return encoded.bytes.length;
     } catch (error) {

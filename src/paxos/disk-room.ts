@@ -10,9 +10,9 @@ import type { LogStorage } from "./storage/log-storage.ts";
 import type { PeerTimers } from "./transport/wire.ts";
 
 export interface DiskRoomOptions {
-  /** With less than this free, in bytes, a leader takes no proposals: they are `not-applied`, as `disk-low`. @defaultValue 256 MiB */
+  /** With less than this free, in bytes, a leader takes no proposals: they are `not-applied`, as `disk-low`. @defaultValue 256 MiB, or more for a storage with large segments: twice `noneBytes` */
   readonly lowBytes?: number | undefined;
-  /** With less than this free, in bytes, the node takes no entries and does not lead; it still votes. @defaultValue 96 MiB: a segment, the next one, and as much again */
+  /** With less than this free, in bytes, the node takes no entries and does not lead; it still votes. @defaultValue 96 MiB: three segments, where they are larger than 32 MiB */
   readonly noneBytes?: number | undefined;
 }
 
@@ -28,7 +28,9 @@ const CHECK_MS = 1_000;
 const MARGIN = 1.25;
 
 /** @throws OracleError TSO_INVALID_OPTION, with the option, its value and the limit. */
-export function resolveDiskRoom({ lowBytes = 256 * MIB, noneBytes = Math.min(96 * MIB, lowBytes) }: DiskRoomOptions = {}): DiskRoomLimits {
+export function resolveDiskRoom(options: DiskRoomOptions = {}, reserveBytes = 0): DiskRoomLimits {
+  const none = Math.max(96 * MIB, 1.5 * reserveBytes);
+  const { lowBytes = Math.max(256 * MIB, 2 * none), noneBytes = Math.min(none, lowBytes) } = options;
   wholeOption("diskRoom.lowBytes", lowBytes, { from: 0, through: LARGEST });
   wholeOption("diskRoom.noneBytes", noneBytes, { from: 0, through: lowBytes });
   return { lowBytes, noneBytes };

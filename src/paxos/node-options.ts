@@ -63,7 +63,12 @@ export function resolveNodeOptions(options: PaxosNodeOptions): ResolvedNodeOptio
   const { storage, transport, machine, init, dumpDirectory, logger = silentLogger, timers = realTimers, random } = options;
   const unknown = Object.keys(options).find((name) => !Object.hasOwn(NAMES, name));
   if (unknown !== undefined) throw invalid(`${unknown} is no option of a node: there are ${Object.keys(NAMES).join(", ")}`);
-  mustHave("storage", storage, ["write", "recovered", "close"], "an open LogStorage: await openWal({ directory, node })");
+  mustHave(
+    "storage",
+    storage,
+    ["write", "read", "found", "recovered", "freeBytes", "close"],
+    "an open LogStorage: await openWal({ directory, node })",
+  );
   if (typeof transport !== "function") throw invalid(`transport is ${kindOf(transport)}, and must be a function: grpcTransport({ listen })`);
   mustHave("machine", machine, ["apply", "capture", "stage"], "a StateMachine");
   mustHave("logger", logger, ["debug", "info", "warn", "error"], "a Logger");
@@ -71,7 +76,7 @@ export function resolveNodeOptions(options: PaxosNodeOptions): ResolvedNodeOptio
     ...{ storage, transport, machine, init, dumpDirectory, logger, timers },
     peers: resolvePeerList(options.peers, storage.node),
     core: resolveCoreOptions(options.core),
-    diskRoom: resolveDiskRoom(options.diskRoom),
+    diskRoom: resolveDiskRoom(options.diskRoom, storage.reserveBytes),
     random: random ?? createPrng(randomInt(2 ** 32)),
   };
 }

@@ -29,7 +29,7 @@ import type { PeerClaim, PeerTransport, TransportReceiver } from "./transport/tr
 const FORMING_TICK_MS = 100;
 
 export class PaxosNode implements ReplicatedLog {
-  /** Settles when the node has stopped: resolved after `close()`, rejected with the reason where it stopped by itself. Then it must not go on: end the process. */
+  /** Settles when the node has stopped: resolved after `close()`, rejected with the reason where it stopped by itself. Then it must not go on: end the process. (A write may be in flight still; the directory is free once `close()` has returned.) */
   readonly done: Promise<void>;
   readonly #options: ResolvedNodeOptions;
   readonly #leadership = new Watched<Leadership>({ role: "unknown" });
@@ -64,7 +64,8 @@ export class PaxosNode implements ReplicatedLog {
       await node.#start();
       return node;
     } catch (error) {
-      await (node === undefined ? options?.storage?.close?.() : node.#stop((transport) => transport.abandon()));
+      const closing = node === undefined ? options?.storage?.close?.() : node.#stop((transport) => transport.abandon());
+      await closing?.catch(() => undefined); // the first reason is the reason
       throw error;
     }
   }
@@ -146,10 +147,14 @@ export class PaxosNode implements ReplicatedLog {
     return { node, storageId, boot, nonce: randomInt(2 ** 47), clusterId };
   }
 
+  /** What comes before the transport is here is not answered, and will be said again. */
   #receiver(): TransportReceiver {
+    const isReady = (): boolean => this.#transport !== undefined;
     return {
       onMessage: ({ node, storageId, boot }, message) => this.#runtime?.put({ type: "message", from: node, storageId, boot, message }),
-      onForming: (from, message) => this.#onForming(from, message),
+      onForming: (from, message) => {
+        if (isReady()) this.#onForming(from, message);
+      },
       onConnectionLost: (peer, boot) => this.#runtime?.put({ type: "connection-lost", peer, boot }),
       onSendBlocked: (peer, blocked) => this.#runtime?.put({ type: "send-blocked", peer, blocked }),
       onProblem: ({ node: peer, fault, detail }) => this.#options.logger.warn({ peer, fault }, detail),
@@ -200,10 +205,10 @@ export class PaxosNode implements ReplicatedLog {
   async #found(founding: Parameters<LogStorage["found"]>[0]): Promise<void> {
     try {
       await this.#options.storage.found(founding);
+      this.#stepForming({ type: "written" });
     } catch (error) {
-      return this.#onFault(error);
+      this.#onFault(error);
     }
-    this.#stepForming({ type: "written" });
   }
 
   /** The disk belongs to that cluster: from here on it takes part. */
@@ -232,10 +237,16 @@ export class PaxosNode implements ReplicatedLog {
     if (this.#isOver) return;
     this.#fault = fault;
     this.#options.logger.error({ node: this.node, error: messageOf(fault) }, "the node stops");
-    this.#closing = this.#dump(fault)
-      .then(() => this.#stop((transport) => transport.abandon()))
-      .finally(() => this.#settle.reject(fault))
-      .catch(() => undefined);
+    this.#closing = this.#giveUp(fault);
+  }
+
+  /** A write in flight may never end, so nobody waits for it but who calls `close`: to be told, and to be followed by another leader, must not depend on a disk. */
+  async #giveUp(fault: unknown): Promise<void> {
+    const dumped = this.#dump(fault);
+    const stopped = this.#stop((transport) => transport.abandon()).catch(() => undefined);
+    await dumped;
+    this.#settle.reject(fault);
+    await stopped;
   }
 
   async #dump(fault: unknown): Promise<void> {
@@ -253,15 +264,15 @@ export class PaxosNode implements ReplicatedLog {
 
   async #stop(leave: (transport: PeerTransport) => Promise<void>): Promise<void> {
     this.#stopForming();
-    await this.#runtime?.stop();
+    const written = this.#runtime?.stop();
     this.#leadership.set({ role: "unknown" });
     this.#leadership.end();
     try {
       if (this.#transport !== undefined) await leave(this.#transport);
-      await this.#founding;
-      await this.#options.storage.close();
     } finally {
-      clearInterval(this.#keepsAlive);
+      await written;
+      await this.#founding;
+      await this.#options.storage.close().finally(() => clearInterval(this.#keepsAlive));
     }
   }
 }

@@ -107,6 +107,9 @@ export class Turn {
   /** Reads that wait for their slot to be applied. */
   #reads: WaitingRead[] = [];
   #readsCheckedAt: Slot;
+  /** Since the start; and when the machine got further last. */
+  #ticks = 0;
+  #appliedAtTick = 0;
   #told: { readonly role: Leadership["role"]; readonly ballot: Ballot | undefined } = { role: "unknown", ballot: undefined };
   #origin = BALLOT_ZERO;
   #epoch = epochOf(BALLOT_ZERO);
@@ -149,6 +152,10 @@ export class Turn {
         this.#inbox.push({ type: "persisted", seq });
         return;
       }
+      case "tick":
+        this.#ticks += 1;
+        this.#inbox.push(input);
+        return;
       case "write-failed":
         this.#inbox.push({ type: "persist-failed", reason: input.reason });
         return;
@@ -325,23 +332,30 @@ export class Turn {
 
   #answerReads(effects: Effects): readonly Answered[] {
     const answered: Answered[] = [];
-    if (this.#reads.length > 0 && this.#appliedThrough > this.#readsCheckedAt) {
+    if (this.#appliedThrough > this.#readsCheckedAt) this.#appliedAtTick = this.#ticks;
+    if (this.#reads.length > 0 && (this.#appliedThrough > this.#readsCheckedAt || this.#isLate(this.#reads[0]))) {
       const waiting = this.#reads;
       this.#reads = [];
       for (const read of waiting) this.#answerOrKeep(read, answered);
     }
     this.#readsCheckedAt = this.#appliedThrough;
-    for (const result of effects.reads) {
-      if (result.type === "ready") this.#answerOrKeep(result, answered);
-      else answered.push({ id: result.id, ok: result.type === "confirmed", reason: result.type === "failed" ? result.reason : undefined });
+    for (const { id, ...result } of effects.reads) {
+      if (result.type === "ready") this.#answerOrKeep({ id, through: result.through, sinceTick: this.#ticks }, answered);
+      else answered.push({ id, ok: result.type === "confirmed", reason: result.type === "failed" ? result.reason : undefined });
     }
     return answered.length === 0 ? NO_ANSWERED : answered;
   }
 
   #answerOrKeep(read: WaitingRead, answered: Answered[]): void {
     if (read.through <= this.#appliedThrough) answered.push({ id: read.id, ok: true, through: read.through });
+    else if (this.#isLate(read)) answered.push({ id: read.id, ok: false, reason: "timeout" });
     else if (this.#reads.length < this.#options.maxWaitingReads) this.#reads.push(read);
     else answered.push({ id: read.id, ok: false, reason: "overloaded" });
+  }
+
+  /** The slot is decided, and may yet never come here: a full disk takes no entries. As long as the machine gets further, it is waited for. */
+  #isLate(read: WaitingRead | undefined): boolean {
+    return read !== undefined && this.#ticks - Math.max(read.sinceTick, this.#appliedAtTick) >= this.#options.readTicks;
   }
 
   /** A reign is told of only once its Start entry is applied here. */
@@ -361,6 +375,8 @@ export class Turn {
 interface WaitingRead {
   readonly id: RequestNumber;
   readonly through: Slot;
+  /** When it began to wait for that slot. */
+  readonly sinceTick: number;
 }
 
 const never = (): boolean => false;

@@ -278,8 +278,14 @@ async function forgetsStaged(test: StorageTest): Promise<void> {
   const abandoned = await test.storage.stageSnapshot(meta.id);
   await abandoned.write(bytes);
   assert.deepEqual((await test.reopen()).snapshots(), []);
-  await stage(test.storage, meta, bytes);
+  const earlier = await test.storage.stageSnapshot(meta.id);
+  await earlier.write(bytes);
+  const later = await test.storage.stageSnapshot(meta.id);
+  await later.write(bytes);
+  await earlier.discard();
+  await later.finish(meta);
   assert.deepEqual(test.storage.snapshots(), [meta]);
+  assert.deepEqual(await test.storage.readSnapshot(meta.id, 0, 10), bytes, "who was there before cannot harm it");
 }
 
 async function closesTwice(test: StorageTest): Promise<void> {

@@ -40,6 +40,7 @@ export function transportConformance(make: () => Promise<TransportNetwork>): rea
     test("has no stream with a node that has its own number", ownNumber),
     test("raises nothing for a process that said bye", byeRaisesNothing),
     test("raises the loss of a process that was killed", killed),
+    test("raises the loss of a process that abandons its connections", abandons),
     test("raises the loss of a process when a later one is there", laterBoot),
     test("raises nothing for a connection that comes back", comesBack),
     test("raises the loss of a process that does not come back", doesNotComeBack),
@@ -211,7 +212,7 @@ async function zombie(stage: Stage): Promise<void> {
   await stage.kill(b);
   const later = await stage.open({ place: "b", node: 2, boot: 2 });
   later.knows([1, "a"]);
-  await stage.until("a and the later one speak", () => a.link(2).claim?.boot === 2 && later.reaches(1));
+  await stage.until("a and the later one speak", () => a.link(2).claim?.boot === 2 && a.reaches(2) && later.reaches(1));
   const old = await stage.open({ place: "old", node: 2, boot: 1 });
   old.knows([1, "a"]);
   const problem = await stage.problemOf(old, 1);
@@ -281,6 +282,14 @@ async function killed(stage: Stage): Promise<void> {
   await stage.open({ place: "b", node: 2, boot: 2 });
   await stage.until("a reaches the later one", () => a.link(2).claim?.boot === 2);
   assert.equal(a.lost.length, 1, "once");
+}
+
+async function abandons(stage: Stage): Promise<void> {
+  const [a, b] = await stage.pair();
+  await b.transport.abandon();
+  await stage.until("its loss is raised", () => a.lost.length > 0);
+  assert.deepEqual(a.lost, [{ node: 2, boot: 1 }]);
+  assert.deepEqual(b.lost, [], "and whoever abandons hears of nothing");
 }
 
 async function laterBoot(stage: Stage): Promise<void> {

@@ -293,6 +293,20 @@ describe("whoever dials", () => {
     expect(told.problems).toEqual([{ node: 2, fault: "malformed", detail: expect.stringMatching(/node 1 cannot read what node 2 says/) }]);
   });
 
+  test("is given up for a message in too many pieces, however small they are", async () => {
+    const { transport, told } = await opened(1);
+    const peer = raw(transport.address);
+    peer.say(helloOf(2, 1, "bulk"));
+    for (let piece = 0; piece <= 4_096; piece++) peer.say({ type: "messages", parts: [new Uint8Array()], unfinished: true });
+    await peer.ended;
+    expect(peer.answers.at(-1)).toMatchObject({
+      type: "refusal",
+      fault: "malformed",
+      detail: expect.stringContaining("a message in more than 4096 pieces"),
+    });
+    expect(told.heard).toEqual([]);
+  });
+
   test("is given up for a frame that is too long", async () => {
     const { transport, told } = await opened(1);
     const peer = raw(transport.address);
@@ -487,6 +501,20 @@ describe("options", () => {
   ])("%j is refused", (options, text) => {
     expect(() => resolvePeerTransportOptions(options)).toThrow(text);
   });
+});
+
+test("attempts are never closer than the shortest pause, whatever the other side does with them", async () => {
+  const rude = await listenRaw((call) => {
+    call.on("error", () => undefined);
+    const welcome = encodeResponse({ type: "welcome", version: PEER_PROTOCOL_VERSION, claim: claimOf(2) });
+    call.once("data", () => call.write(welcome, () => setImmediate(() => call.end())));
+  });
+  cleanups.push(() => rude.close());
+  const began = performance.now();
+  const { transport } = await opened(1, { reconnectMinMs: 100, reconnectMaxMs: 1_000 });
+  peersOf(transport, 2, rude.address);
+  await until(() => linkOf(transport).attempts >= 15);
+  expect(performance.now() - began, "three lanes, five attempts each").toBeGreaterThan(300);
 });
 
 describe("with certificates", () => {

@@ -46,6 +46,23 @@ describe("a journal", () => {
     expect(disk.bytesOf(segmentPath(1))).toEqual(before);
   });
 
+  test("prepares the next segment once this one is half full, and not before", async () => {
+    const disk = new FaultyDisk();
+    const journal = await makeJournal(disk);
+    const isReady = async (): Promise<boolean> => (await disk.list(DIRECTORY)).some((name) => name.endsWith(".tmp"));
+    const readyAt: number[] = [];
+    for (let entry = 1; entry <= 4 * SEGMENT_ENTRIES; entry++) {
+      const before = journal.segment;
+      await journal.append(contentOf(entry));
+      const rolled = journal.segment !== before;
+      for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+      if (rolled) expect(await isReady(), `entry ${entry} began segment ${journal.segment}`).toBe(false);
+      else if (await isReady()) readyAt.push(entry);
+    }
+    expect(readyAt.length).toBeGreaterThan(3);
+    await journal.close();
+  });
+
   test("keeps the identity of its directory, and no two directories have the same", async () => {
     const disk = new FaultyDisk();
     const made = await makeJournal(disk);

@@ -44,6 +44,8 @@ export interface LogStorage {
 
   /** What the log could still grow by, about, in bytes; without end where nothing limits it. */
   freeBytes(): Promise<number>;
+  /** What one write may take of that at once, however small it is: files that are filled before use. */
+  readonly reserveBytes: number;
 
   /** The usable ones, oldest first. */
   snapshots(): readonly SnapshotMeta[];

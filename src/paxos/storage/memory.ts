@@ -49,6 +49,7 @@ export async function openMemory(options: { readonly volume: MemoryVolume; reado
 
 class MemoryStorage implements LogStorage {
   readonly engine = "memory";
+  readonly reserveBytes = 0;
   readonly node: NodeId;
   readonly boot: number;
   readonly repairs = [];

@@ -37,6 +37,8 @@ export class SnapshotFiles {
   readonly #disk: Disk;
   readonly #directory: string;
   #usable: SnapshotMeta[] = [];
+  /** Those that are neither finished nor discarded, by id. */
+  readonly #staged = new Map<string, StagedSnapshot>();
 
   private constructor(disk: Disk, directory: string) {
     this.#disk = disk;
@@ -77,13 +79,19 @@ export class SnapshotFiles {
     if (!/^[0-9a-f]{32}$/.test(id)) throw new OracleError("TSO_INVALID_ARGUMENT", `a snapshot's id has 32 hex digits, and "${id}" has not`);
     if (this.#usable.some((meta) => meta.id === id)) throw new OracleError("TSO_INVALID_ARGUMENT", `snapshot ${id} is there already`);
     return guardStorage(this.#directory, async () => {
+      await this.#staged.get(id)?.discard();
       await this.#remove(dataPath(this.#directory, id));
       const file = await this.#disk.create(dataPath(this.#directory, id));
-      return new StagedSnapshot(id, file, {
+      const staged = new StagedSnapshot(id, file, {
         guard: (use) => guardStorage(this.#directory, use),
         finish: (meta) => this.#finish(meta),
-        remove: () => this.#remove(dataPath(this.#directory, id)),
+        remove: () => {
+          this.#staged.delete(id);
+          return this.#remove(dataPath(this.#directory, id));
+        },
       });
+      this.#staged.set(id, staged);
+      return staged;
     });
   }
 
@@ -104,6 +112,7 @@ export class SnapshotFiles {
   }
 
   async #finish(meta: SnapshotMeta): Promise<void> {
+    this.#staged.delete(meta.id);
     const encoded = metaCodec.encode(meta);
     const bytes = new Uint8Array(4 + encoded.length);
     new DataView(bytes.buffer).setUint32(0, crc32(encoded), true);

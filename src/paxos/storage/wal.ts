@@ -81,7 +81,7 @@ export async function openWal(options: WalOptions): Promise<LogStorage> {
     try {
       const { files, unusable } = await SnapshotFiles.open(disk, parts.snapshots);
       const torn = journal.torn ? ["a write that a crash had interrupted was cut off; nobody was told that it succeeded"] : [];
-      return new Wal({ disk, parts, journal, state, replay, snapshots: files, repairs: [...torn, ...unusable] });
+      return new Wal({ disk, parts, segmentBytes, journal, state, replay, snapshots: files, repairs: [...torn, ...unusable] });
     } catch (error) {
       await journal.close();
       throw error;
@@ -199,6 +199,7 @@ class Reading {
 }
 
 interface WalParts extends Opened {
+  readonly segmentBytes: number;
   readonly disk: Disk;
   readonly parts: LogDirectory;
   readonly snapshots: SnapshotFiles;
@@ -207,6 +208,7 @@ interface WalParts extends Opened {
 
 class Wal implements LogStorage {
   readonly engine = "wal";
+  readonly reserveBytes: number;
   readonly node: NodeId;
   readonly storageId: string;
   readonly boot: number;
@@ -221,7 +223,8 @@ class Wal implements LogStorage {
   #recovered: Recovered | undefined;
   #closed = false;
 
-  constructor({ disk, parts, journal, state, replay, snapshots, repairs }: WalParts) {
+  constructor({ disk, parts, segmentBytes, journal, state, replay, snapshots, repairs }: WalParts) {
+    this.reserveBytes = 2 * segmentBytes; // one that begins, and the spare after it
     this.node = state.node;
     this.storageId = hexOf(journal.storageId);
     this.boot = state.boot;

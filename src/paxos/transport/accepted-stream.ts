@@ -1,7 +1,15 @@
 /** One stream that a peer opened to this node: what it says is checked, put together and handed on. */
 import { MESSAGE_BYTES_MAX } from "../core/options.ts";
 import { LINGER_MS } from "./dialled-stream.ts";
-import { decodeRequest, encodeResponse, type HelloFrame, type MessagesFrame, PEER_PROTOCOL_VERSION, type ResponseFrame } from "./frames.ts";
+import {
+  decodeRequest,
+  encodeResponse,
+  FRAME_BYTES,
+  type HelloFrame,
+  type MessagesFrame,
+  PEER_PROTOCOL_VERSION,
+  type ResponseFrame,
+} from "./frames.ts";
 import type { Ending } from "./lost-connections.ts";
 import type { PeerTransportSettings } from "./options.ts";
 import type { Reception, Refusal } from "./reception.ts";
@@ -27,6 +35,8 @@ export interface AcceptOwner {
 
 /** Between two words that something arrived, ms. */
 const HEARD_EVERY_MS = 100;
+/** Of one message. Nobody who cuts where a frame is full needs a quarter of it. */
+const PIECES_MAX = 4 * (MESSAGE_BYTES_MAX / FRAME_BYTES);
 
 const ignore = (): void => undefined;
 
@@ -118,6 +128,7 @@ export class AcceptedStream implements StreamHandler {
     for (const [index, part] of parts.entries()) {
       this.#pieces.push(part);
       this.#pieceBytes += part.length;
+      if (this.#pieces.length > PIECES_MAX) return this.refuse(malformed(`a message in more than ${PIECES_MAX} pieces`));
       if (this.#pieceBytes > MESSAGE_BYTES_MAX) return this.refuse(malformed(`a message of more than ${MESSAGE_BYTES_MAX} bytes`));
       if (unfinished && index === parts.length - 1) return;
       const whole = this.#pieces.length === 1 ? part : Buffer.concat(this.#pieces, this.#pieceBytes);

@@ -107,9 +107,9 @@ export class DialledLane implements DialOwner {
     this.#dial();
   }
 
-  /** Dials without waiting for the end of a pause. */
+  /** Dials without waiting for the end of a pause, but for the shortest. */
   hurry(): void {
-    if (this.#cancelDial !== undefined) this.#dial();
+    if (this.#cancelDial !== undefined) this.#dialAfter(0);
   }
 
   /** For a stream that must not be used any longer. */
@@ -118,10 +118,16 @@ export class DialledLane implements DialOwner {
   }
 
   close(): void {
-    this.#closed = true;
-    this.#cancelDial?.();
-    this.#cancelDial = undefined;
+    this.#stopDialling();
     this.#leave();
+  }
+
+  /** The same without a bye: the other side is to take it for the death of this process. */
+  abandon(): void {
+    this.#stopDialling();
+    const stream = this.#stream;
+    this.#forgetStream();
+    stream?.abandon();
   }
 
   onOpen(stream: DialledStream, claim: PeerClaim): void {
@@ -146,6 +152,12 @@ export class DialledLane implements DialOwner {
     this.#owner.onStreamEnded(this);
   }
 
+  #stopDialling(): void {
+    this.#closed = true;
+    this.#cancelDial?.();
+    this.#cancelDial = undefined;
+  }
+
   #leave(): void {
     const stream = this.#stream;
     this.#forgetStream();
@@ -164,11 +176,16 @@ export class DialledLane implements DialOwner {
   /** At once after a loss; but attempts are never closer than the shortest pause, whatever the other side does with them. */
   #plan(): void {
     if (this.#closed) return;
-    const { timers, settings, random } = this.#context;
+    const { settings, random } = this.#context;
     const { reconnectMinMs, reconnectMaxMs } = settings;
+    this.#dialAfter(this.#failures === 0 ? 0 : Math.min(reconnectMaxMs, reconnectMinMs * 2 ** (this.#failures - 1)) * (0.5 + random()));
+  }
+
+  #dialAfter(pause: number): void {
+    const { timers, settings } = this.#context;
     const sinceLast = timers.now() - this.#dialledAt;
-    const pause = this.#failures === 0 ? 0 : Math.min(reconnectMaxMs, reconnectMinMs * 2 ** (this.#failures - 1)) * (0.5 + random());
-    this.#cancelDial = timers.after(Math.max(pause, reconnectMinMs - sinceLast, 0), () => this.#dial());
+    this.#cancelDial?.();
+    this.#cancelDial = timers.after(Math.max(pause, settings.reconnectMinMs - sinceLast, 0), () => this.#dial());
   }
 
   #dial(): void {

@@ -89,6 +89,11 @@ export class DialledStream implements StreamHandler {
     this.#leave({ ending: "bye", fault: "unreachable", detail: this.#sentence("it was ended in good order") });
   }
 
+  /** Ends it without a word, as the death of the process would. */
+  abandon(): void {
+    if (this.#close({ ending: "bye", fault: "unreachable", detail: this.#sentence("it was abandoned") })) this.#stream.destroy();
+  }
+
   /** Ends it because of what is known about the other side. This process lives, so it says bye. */
   giveUp(fault: PeerFault, detail: string): void {
     this.#leave({ ending: "given-up", fault, detail });

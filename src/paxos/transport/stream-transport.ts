@@ -283,8 +283,9 @@ export class StreamTransport implements PeerTransport, LaneOwner, AcceptOwner {
     return lane;
   }
 
-  #end(lane: DialledLane): void {
-    lane.close();
+  #end(lane: DialledLane, silently = false): void {
+    if (silently) lane.abandon();
+    else lane.close();
     if (lane.isOver) this.#lanes.delete(lane);
   }
 
@@ -305,7 +306,7 @@ export class StreamTransport implements PeerTransport, LaneOwner, AcceptOwner {
     this.#lost.close();
     this.#peers.clear();
     if (silently) this.#wire.close();
-    for (const lane of [...this.#lanes]) this.#end(lane);
+    for (const lane of [...this.#lanes]) this.#end(lane, silently);
     for (const stream of [...this.#streams]) stream.sayBye();
     await new Promise<void>((resolve) => {
       this.#whenEnded = resolve;

@@ -123,6 +123,22 @@ describe("a node that is alone", () => {
     expect(settled).toHaveLength(1);
   });
 
+  test("a read waits for its slot as long as the machine gets further", () => {
+    const host = new Host(1);
+    host.lead();
+    for (let count = 0; count < 1_000; count++) host.propose("a");
+    host.turn.run(0);
+    host.turn.put({ type: "written" });
+    const id = host.read();
+    for (let ticks = 0; host.applied.length < 1_000; ticks += 10) {
+      for (let tick = 0; tick < 10; tick++) host.turn.put({ type: "tick" });
+      host.turn.begin(0);
+      const { answered } = host.turn.finish(() => true); // sixteen entries a turn
+      expect(answered).toEqual(host.applied.length < 1_000 ? [] : [{ id, ok: true, through: 1_002 }]);
+      expect(ticks, "several times `readTicks`").toBeLessThan(1_000);
+    }
+  });
+
   test("what comes while a write is in flight is one write", () => {
     const host = new Host(1);
     host.lead();

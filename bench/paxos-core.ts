@@ -13,7 +13,7 @@ import type { StateMachine } from "../src/log.ts";
 import type { RequestNumber } from "../src/paxos/core/effects.ts";
 import { genesisOf } from "../src/paxos/core/genesis.ts";
 import { messageCodec } from "../src/paxos/core/message-codec.ts";
-import type { Outgoing } from "../src/paxos/core/messages.ts";
+import type { Outgoing, PaxosMessage } from "../src/paxos/core/messages.ts";
 import { resolveCoreOptions } from "../src/paxos/core/options.ts";
 import { type Actions, Turn, type TurnInput } from "../src/paxos/turn.ts";
 import { PROFILES, type Profile } from "../src/testing/cluster/settings.ts";
@@ -202,7 +202,7 @@ class Cluster {
     this.#propose(settled.length);
   }
 
-  #send({ id: from, storageId }: Node, { to, message }: Outgoing): void {
+  #send({ id: from, storageId }: Node, { to, message }: Outgoing<PaxosMessage>): void {
     this.#messages += 1;
     const heard = this.#column === "codec" ? messageCodec.decode(messageCodec.encode(message)) : message;
     this.#nodes[to - 1]?.due.push({ type: "message", from, storageId, boot: 1, message: heard });

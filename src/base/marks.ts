@@ -26,6 +26,20 @@ export const MARKS = {
   "adopt-source-cut-short": "a later reign has cut the tail that a candidate fetches (P6)",
   "adopt-facts-from-above": "a promiser knows facts that the best log does not have: a later reign decided them (P5, P6)",
 
+  "adopt-needs-snapshot": "what a candidate lacks is no longer entries at its source (P6)",
+
+  "snapshot-pull": "a follower pulls a snapshot, for nobody has the entries (S1)",
+  "snapshot-restart": "a pull is given up, and another source is looked for (S1)",
+  "snapshot-resume": "a pull goes on where an earlier one of the same snapshot ended (S1)",
+  "snapshot-install": "a snapshot takes the place of a log that ends before it (S2)",
+  "snapshot-keeps-tail": "a snapshot leaves what follows it in the log (S2)",
+  "snapshot-drops-tail": "a snapshot takes the place of a log with another end (S2)",
+  "snapshot-discard": "a snapshot is of no use by the time it is there (S2)",
+  "snapshot-missing": "a node starts, and has no snapshot that it could begin with (S3)",
+  compact: "the log begins later from here on (S4)",
+  "compact-waits": "the log is kept for a peer that pulls a snapshot (S4)",
+  "outcome-unknown-snapshot": "a proposal's slot came with a snapshot (D4)",
+
   "sync-truncates": "a follower cuts off entries of its own (A2)",
   "sync-same-ballot-extend": "a second Sync of one reign brings more (A2)",
   "sync-base-mismatch": "a Sync begins where the follower has another entry (A2)",

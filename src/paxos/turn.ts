@@ -7,21 +7,29 @@
 
 import { isBytes, kindOf } from "../base/bytes.ts";
 import type { Epoch } from "../base/epoch.ts";
+import { OracleError } from "../base/errors.ts";
 import { type Slot, slot } from "../base/ids.ts";
 import { InvariantViolation } from "../base/invariant.ts";
 import { mark } from "../base/marks.ts";
 import type { Prng } from "../base/prng.ts";
-import type { Leadership, ProposalOutcome, StateMachine } from "../log.ts";
+import type { Leadership, Prepared, ProposalOutcome, SnapshotView, StateMachine } from "../log.ts";
 import { BALLOT_ZERO, type Ballot, epochOf, sameBallot } from "./core/ballot.ts";
+import { type Configuration, configurationCodec } from "./core/configuration.ts";
 import type { Effects, FactsToServe, Input, ReadResult, Recovered, RequestNumber } from "./core/effects.ts";
 import type { Entry } from "./core/entry.ts";
 import { mergeBatches, type PersistBatch } from "./core/image.ts";
-import type { Outgoing } from "./core/messages.ts";
+import type { Outgoing, PaxosMessage } from "./core/messages.ts";
 import type { CoreOptions } from "./core/options.ts";
 import { PaxosReplica } from "./core/replica.ts";
+import type { LogPoint, SnapshotMeta } from "./core/snapshot.ts";
+import { type SnapshotPiece, type SnapshotProgress, SnapshotReceiver, SnapshotServer, type SnapshotWork } from "./core/snapshot-transfer.ts";
 
 export type TurnInput =
-  | Exclude<Input, { readonly type: "persisted" | "persist-failed" | "applied" }>
+  | Exclude<
+      Input,
+      { readonly type: "message" | "persisted" | "persist-failed" | "applied" | "snapshot-pulled" | "snapshot-failed" | "snapshot-served" }
+    >
+  | (Omit<Extract<Input, { readonly type: "message" }>, "message"> & { readonly message: PaxosMessage })
   /** The write in flight is durable. */
   | { readonly type: "written" }
   /** The write in flight failed, or may have: the node stops. */
@@ -30,8 +38,24 @@ export type TurnInput =
   | { readonly type: "abandon"; readonly id: RequestNumber }
   /** Answer to one of `Actions.serve`: entries after `request.after`, through `request.through` at most. */
   | { readonly type: "served"; readonly request: FactsToServe; readonly entries: readonly Entry[] }
-  /** Answer to `Actions.load`: entries from there on, at least one, as far as was convenient. */
-  | { readonly type: "loaded"; readonly entries: readonly Entry[] };
+  /** Answer to `Actions.load`: entries from there on, as far as was convenient; none where the log was compacted meanwhile. */
+  | { readonly type: "loaded"; readonly entries: readonly Entry[] }
+  /** What `Actions.capture` asked for is not there, and will not be: it is asked for again later. */
+  | { readonly type: "snapshot-skipped" }
+  /** Everything through `bytes` of a snapshot that is pulled is on this disk. */
+  | { readonly type: "snapshot-stored"; readonly id: string; readonly bytes: number }
+  /** It is on this disk as a whole, is what its sender said, and the machine has built it beside its state. */
+  | { readonly type: "snapshot-staged"; readonly meta: SnapshotMeta; readonly prepared: Prepared }
+  /** It is not what its sender said, or this disk has no room for it. Nothing of it is left. */
+  | { readonly type: "snapshot-refused"; readonly id: string }
+  /** Answer to a `read`; nothing where there is no such snapshot any more. */
+  | { readonly type: "snapshot-read"; readonly piece: SnapshotPiece; readonly bytes: Uint8Array | undefined };
+
+/** The state of the machine, frozen, and what it is the state of. */
+export interface Capture extends LogPoint {
+  readonly configuration: Configuration;
+  readonly view: SnapshotView;
+}
 
 export interface Settled {
   readonly id: RequestNumber;
@@ -51,7 +75,9 @@ export interface Answered {
 }
 
 /** The first half of a turn: what must not wait for the state machine. */
-export interface Begun extends Pick<Effects, "sends" | "serve" | "events" | "fence"> {
+export interface Begun extends Pick<Effects, "serve" | "events" | "fence"> {
+  /** May leave now, in this order. */
+  readonly sends: readonly Outgoing<PaxosMessage>[];
   /** To be written now; nothing else is in flight. Ends in `written` or `write-failed`. */
   readonly write?: PersistBatch | undefined;
 }
@@ -62,6 +88,12 @@ export interface Finished {
   readonly load?: { readonly from: Slot; readonly through: Slot } | undefined;
   readonly settled: readonly Settled[];
   readonly answered: readonly Answered[];
+  /** To be carried out in this order. */
+  readonly snapshots: readonly SnapshotWork[];
+  /** To be written down as a snapshot, one at a time. Ends in `snapshot-made` or `snapshot-skipped`. */
+  readonly capture?: Capture | undefined;
+  /** The machine has become what this snapshot says. */
+  readonly installed?: SnapshotMeta | undefined;
   /** Only where it changed. */
   readonly leadership?: Leadership | undefined;
 }
@@ -72,7 +104,7 @@ export interface TurnOptions {
   readonly recovered: Recovered;
   readonly options: CoreOptions;
   readonly random: Prng;
-  /** Empty, or as of the snapshot that the log begins after. */
+  /** As of `recovered.snapshot`; empty, if there is none. */
   readonly machine: StateMachine;
   /** Told of every step before it is made: with a checkpoint of the replica it can be made again. */
   readonly beforeStep?: StepObserver | undefined;
@@ -82,6 +114,8 @@ export type StepObserver = (replica: PaxosReplica, inputs: readonly Input[], now
 
 /** What a turn applies before it lets other work run; the rest follows in the next ones. */
 const APPLIES_PER_TURN = 4_096;
+/** A snapshot is not taken before the log has grown by this part of the last one, whatever else says so: no more than four bytes of state are written for a byte of log. */
+const LOG_SHARE = 4;
 /** How often a turn asks whether it has taken long enough, in entries. */
 const APPLIES_PER_LOOK = 16;
 
@@ -92,14 +126,28 @@ export class Turn {
   readonly #beforeStep: StepObserver | undefined;
   #inbox: Input[] = [];
   #settled: Settled[] = [];
-  #served: Outgoing[] = [];
+  #sends: Outgoing<PaxosMessage>[] = [];
   #inFlight: PersistBatch | undefined;
   #waiting: PersistBatch[] = [];
-  #appliedThrough: Slot;
+  #applied: AppliedPoint;
   #applyThrough: Slot;
   /** From storage, for slots that memory no longer holds. */
   #loaded: Entry[] = [];
   #loading = false;
+  /** A load brought nothing, although this was asked for. */
+  #notFound: Slot | undefined;
+  readonly #receiver: SnapshotReceiver;
+  readonly #server: SnapshotServer;
+  #newest: SnapshotMeta | undefined;
+  #snapshotWork: SnapshotWork[] = [];
+  /** What was pulled, and waits for the log to begin after it. */
+  #staged: { readonly meta: SnapshotMeta; readonly prepared: Prepared } | undefined;
+  /** Applied since the state was written down last. */
+  #sinceCapture = { entries: 0, bytes: 0 };
+  #capturing = false;
+  /** Although little has changed: somebody needs one. */
+  #captureWanted = false;
+  #captureFrom = 0;
   /** Decided proposals by slot, until they are applied. */
   readonly #decided = new Map<Slot, RequestNumber>();
   /** Proposals whose outcome is open. */
@@ -122,13 +170,23 @@ export class Turn {
     this.#machine = machine;
     this.#options = options;
     this.#beforeStep = beforeStep;
-    this.#appliedThrough = recovered.image.compactedThrough;
-    this.#applyThrough = this.#appliedThrough;
-    this.#readsCheckedAt = this.#appliedThrough;
+    const { snapshot } = recovered;
+    this.#receiver = new SnapshotReceiver(options);
+    this.#server = new SnapshotServer(options, snapshot);
+    this.#newest = snapshot;
+    this.#applied = snapshot ?? { slot: slot(0), origin: BALLOT_ZERO, chain: 0, configuration: undefined };
+    if (snapshot === undefined && recovered.image.compactedThrough > 0) mark("snapshot-missing");
+    this.#applyThrough = this.#applied.slot;
+    this.#readsCheckedAt = this.#applied.slot;
   }
 
   get appliedThrough(): Slot {
-    return this.#appliedThrough;
+    return this.#applied.slot;
+  }
+
+  /** Snapshots on their way to this node, and from it. */
+  get snapshotProgress(): { readonly receiving: SnapshotProgress | undefined; readonly sending: readonly SnapshotProgress[] } {
+    return { receiving: this.#receiver.progress, sending: this.#server.progress };
   }
 
   /** No turn follows. What no step has seen is not applied and never will be; of the rest nobody knows. */
@@ -142,7 +200,10 @@ export class Turn {
 
   /** Whether a turn would do anything. */
   get hasWork(): boolean {
-    return !this.#fenced && (this.#inbox.length > 0 || this.#settled.length > 0 || this.#served.length > 0 || this.#canApply());
+    return (
+      !this.#fenced &&
+      (this.#inbox.length > 0 || this.#settled.length > 0 || this.#sends.length > 0 || this.#snapshotWork.length > 0 || this.#canApply())
+    );
   }
 
   put(input: TurnInput): void {
@@ -154,6 +215,7 @@ export class Turn {
       }
       case "tick":
         this.#ticks += 1;
+        if (this.#receiver.isStuck(this.#ticks)) this.#giveUpPull();
         this.#inbox.push(input);
         return;
       case "write-failed":
@@ -162,10 +224,38 @@ export class Turn {
       case "loaded":
         this.#loading = false;
         this.#loaded = [...input.entries];
+        if (input.entries.length === 0) this.#notFound = slot(this.appliedThrough + 1);
+        return;
+      case "message":
+        this.#onMessage(input);
+        return;
+      case "snapshot-made":
+        this.#capturing = false;
+        this.#inbox.push(input);
+        return;
+      case "snapshot-skipped":
+        this.#capturing = false;
+        this.#captureWanted = true;
+        this.#captureFrom = this.#ticks + this.#options.snapshotTicks;
+        return;
+      case "snapshot-stored":
+        this.#receiver.onStored(input.id, input.bytes, this.#ticks, this.#snapshotWork);
+        return;
+      case "snapshot-staged":
+        this.#staged = input;
+        this.#receiver.forget(); // it is the log's business now
+        this.#inbox.push({ type: "snapshot-pulled", meta: input.meta });
+        return;
+      case "snapshot-refused":
+        this.#receiver.forget();
+        this.#inbox.push({ type: "snapshot-failed", id: input.id });
+        return;
+      case "snapshot-read":
+        this.#sends.push(this.#server.onRead(input.piece, input.bytes));
         return;
       case "served": {
         const { to, id, after, decidedThrough } = input.request;
-        this.#served.push({ to, message: { type: "fetch-reply", id, after, entries: input.entries, decidedThrough } });
+        this.#sends.push({ to, message: { type: "fetch-reply", id, after, entries: input.entries, decidedThrough } });
         return;
       }
       case "propose":
@@ -194,7 +284,9 @@ export class Turn {
     if (this.#fenced) return NOTHING;
     const inputs = this.#inbox;
     this.#inbox = [];
-    inputs.push({ type: "applied", through: this.#appliedThrough });
+    const servedFrom = this.#server.servedFrom;
+    if (servedFrom !== this.replica.state.snapshots.servedFrom) inputs.push({ type: "snapshot-served", from: servedFrom });
+    inputs.push({ type: "applied", through: this.appliedThrough });
     this.#beforeStep?.(this.replica, inputs, nowMs);
     const effects = this.replica.step(inputs, nowMs);
     if (effects.fence !== undefined) {
@@ -203,7 +295,8 @@ export class Turn {
     }
     if (effects.persist !== undefined) this.#waiting.push(effects.persist);
     this.#effects = effects;
-    return { sends: this.#withServed(effects.sends), write: this.#nextWrite(), serve: effects.serve, events: effects.events };
+    this.#followSnapshots(effects);
+    return { sends: this.#allSends(effects.sends), write: this.#nextWrite(), serve: effects.serve, events: effects.events };
   }
 
   /**
@@ -213,15 +306,20 @@ export class Turn {
    */
   finish(isLate: () => boolean = never): Finished {
     const effects = this.#effects;
-    if (effects === undefined) return { settled: this.#takeSettled(), answered: NO_ANSWERED };
+    if (effects === undefined) return { settled: this.#takeSettled(), answered: NO_ANSWERED, snapshots: this.#takeSnapshotWork() };
     this.#effects = undefined;
     this.#noteProposals(effects);
     if (effects.apply !== undefined) this.#applyThrough = effects.apply.through;
-    this.#apply(isLate);
+    // What follows a snapshot is applied in the next turn: whoever looks on has seen the machine as of the snapshot by then.
+    if (effects.install !== undefined) this.#install(effects.install);
+    else this.#apply(isLate);
     return {
       load: this.#nextLoad(),
-      settled: this.#takeSettled(),
       answered: this.#answerReads(effects),
+      settled: this.#takeSettled(),
+      capture: this.#captureIfDue(effects),
+      snapshots: this.#takeSnapshotWork(),
+      installed: effects.install,
       leadership: this.#changedLeadership(),
     };
   }
@@ -257,6 +355,9 @@ export class Turn {
       if (!this.#open.has(result.id)) continue; // abandoned in this very turn
       if (result.type === "decided") {
         this.#decided.set(result.slot, result.id);
+      } else if (result.type === "unknown") {
+        this.#open.delete(result.id);
+        this.#settled.push({ id: result.id, outcome: { type: "unknown", reason: "snapshot" } });
       } else {
         this.#open.delete(result.id);
         this.#settled.push({ id: result.id, outcome: { type: "not-applied", reason: result.reason, leader: result.leader } });
@@ -265,11 +366,16 @@ export class Turn {
   }
 
   #canApply(): boolean {
-    return this.#appliedThrough < this.#applyThrough && this.#entryToApply() !== undefined;
+    return this.#mayApply && this.#entryToApply() !== undefined;
+  }
+
+  /** While a snapshot is about to take the place of what the machine has, nothing is applied: what comes next follows that (rule S3). */
+  get #mayApply(): boolean {
+    return this.appliedThrough < this.#applyThrough && this.replica.state.snapshots.installing === undefined;
   }
 
   #entryToApply(): Entry | undefined {
-    const next = slot(this.#appliedThrough + 1);
+    const next = slot(this.appliedThrough + 1);
     const cached = this.replica.cachedEntry(next);
     if (cached !== undefined) return cached;
     const first = this.#loaded[0];
@@ -277,16 +383,19 @@ export class Turn {
   }
 
   #apply(isLate: () => boolean): void {
-    for (let count = 0; count < APPLIES_PER_TURN && this.#appliedThrough < this.#applyThrough; count++) {
+    for (let count = 0; count < APPLIES_PER_TURN && this.#mayApply; count++) {
       if (count > 0 && count % APPLIES_PER_LOOK === 0 && isLate()) return;
       const entry = this.#entryToApply();
       if (entry === undefined) return;
-      if (entry.slot !== this.#appliedThrough + 1)
-        throw new InvariantViolation("entries are applied in order", { applied: this.#appliedThrough, slot: entry.slot });
+      if (entry.slot !== this.appliedThrough + 1)
+        throw new InvariantViolation("entries are applied in order", { applied: this.appliedThrough, slot: entry.slot });
       const epoch = this.#epochOf(entry.origin);
       const result = entry.kind === "app" ? this.#machine.apply(entry.payload, { slot: entry.slot, epoch, earlier: [] }) : EMPTY;
       if (!isBytes(result)) throw new TypeError(`the state machine returned ${kindOf(result)} for entry ${entry.slot}, and not a Uint8Array`);
-      this.#appliedThrough = entry.slot;
+      const configuration = entry.kind === "config" ? configurationCodec.decode(entry.payload) : this.#applied.configuration;
+      this.#applied = { slot: entry.slot, origin: entry.origin, chain: entry.chain, configuration };
+      this.#sinceCapture.entries += 1;
+      this.#sinceCapture.bytes += entry.record.length;
       this.#settle(entry.slot, epoch, result);
     }
   }
@@ -309,18 +418,105 @@ export class Turn {
   }
 
   #nextLoad(): Finished["load"] {
-    if (this.#loading || this.#appliedThrough >= this.#applyThrough || this.#canApply()) return undefined;
+    if (this.#loading || !this.#mayApply || this.#canApply()) return undefined;
+    const from = slot(this.appliedThrough + 1);
+    if (this.#notFound === from) throw new OracleError("TSO_STORAGE", `entry ${from}, which is to be applied, is not in the log`);
     mark("load-to-apply");
     this.#loading = true;
     this.#loaded = [];
-    return { from: slot(this.#appliedThrough + 1), through: this.#applyThrough };
+    return { from, through: this.#applyThrough };
   }
 
-  #withServed(sends: readonly Outgoing[]): readonly Outgoing[] {
-    if (this.#served.length === 0) return sends;
-    const all = [...sends, ...this.#served];
-    this.#served = [];
+  #allSends(sends: readonly Outgoing[]): readonly Outgoing<PaxosMessage>[] {
+    if (this.#sends.length === 0) return sends;
+    const all = [...sends, ...this.#sends];
+    this.#sends = [];
     return all;
+  }
+
+  /** What is about snapshots' bytes is for this node's own disk; the protocol does not see it. */
+  #onMessage(input: Extract<TurnInput, { readonly type: "message" }>): void {
+    const { from, message } = input;
+    if (message.type === "snapshot-chunk") {
+      if (this.#receiver.onChunk(from, message, this.#ticks, this.#snapshotWork) === "gone") this.#giveUpPull();
+    } else if (message.type === "snapshot-request") {
+      const answer = this.#server.onRequest(from, message, this.#ticks);
+      if (answer === undefined) return;
+      if ("message" in answer) this.#sends.push(answer);
+      else this.#snapshotWork.push(answer);
+    } else {
+      this.#inbox.push({ ...input, message });
+    }
+  }
+
+  #giveUpPull(): void {
+    const meta = this.#receiver.giveUp();
+    if (meta !== undefined) this.#inbox.push({ type: "snapshot-failed", id: meta.id });
+  }
+
+  /** What a step wants of snapshots, and what has become of no use since. */
+  #followSnapshots({ pull, discard, snapshotWanted }: Effects): void {
+    if (pull !== undefined) this.#receiver.begin(pull, this.#ticks, this.#snapshotWork);
+    if (discard !== undefined) this.#discard(discard);
+    if (snapshotWanted === true) this.#captureWanted = true;
+    this.#sends.push(...this.#receiver.ask(this.#ticks));
+    const { newest } = this.replica.state.snapshots;
+    if (newest === undefined) return;
+    if (newest !== this.#newest) this.#server.add(newest);
+    this.#newest = newest;
+    const { compactedThrough } = this.replica.state.log;
+    for (const { id } of this.#server.expire(this.#ticks, { newest: newest.slot, compactedThrough })) this.#snapshotWork.push({ type: "drop", id });
+    const { leftover } = this.#receiver;
+    if (leftover !== undefined && leftover.slot <= this.replica.decidedThrough) this.#discard(leftover);
+  }
+
+  #discard(meta: SnapshotMeta): void {
+    if (this.#staged?.meta.id === meta.id) {
+      this.#staged.prepared.discard();
+      this.#staged = undefined;
+    }
+    if (this.#receiver.holds(meta.id)) this.#receiver.forget();
+    this.#snapshotWork.push({ type: "drop", id: meta.id });
+  }
+
+  /** S3. The log begins after it, durably: so does the machine. Proposals whose slots it skips are decided, or are not, and nobody here can tell. */
+  #install(meta: SnapshotMeta): void {
+    if (this.#staged?.meta.id !== meta.id)
+      throw new InvariantViolation("what is installed was staged", { id: meta.id, staged: this.#staged?.meta.id });
+    this.#staged.prepared.install();
+    this.#staged = undefined;
+    this.#receiver.forget();
+    this.#applied = meta;
+    if (this.#applyThrough < meta.slot) this.#applyThrough = meta.slot;
+    this.#loaded = [];
+    this.#sinceCapture = { entries: 0, bytes: 0 };
+    for (const [at, id] of this.#decided) {
+      if (at > meta.slot) continue;
+      this.#decided.delete(at);
+      if (this.#open.delete(id)) this.#settled.push({ id, outcome: { type: "unknown", reason: "snapshot" } });
+    }
+  }
+
+  #captureIfDue({ install }: Effects): Capture | undefined {
+    const { slot: at, origin, chain, configuration } = this.#applied;
+    const { snapshots } = this.replica.state;
+    if (this.#capturing || configuration === undefined || this.#ticks < this.#captureFrom || install !== undefined) return undefined;
+    if (at <= (snapshots.newest?.slot ?? 0) || snapshots.installing !== undefined || snapshots.missing) return undefined;
+    const { snapshotEntries, snapshotBytes } = this.#options;
+    const { entries, bytes } = this.#sinceCapture;
+    const isMuch = entries >= snapshotEntries || bytes >= snapshotBytes;
+    if (!this.#captureWanted && !(isMuch && bytes * LOG_SHARE >= (snapshots.newest?.bytes ?? 0))) return undefined;
+    this.#captureWanted = false;
+    this.#capturing = true;
+    this.#sinceCapture = { entries: 0, bytes: 0 };
+    return { slot: at, origin, chain, configuration, view: this.#machine.capture() };
+  }
+
+  #takeSnapshotWork(): readonly SnapshotWork[] {
+    if (this.#snapshotWork.length === 0) return NO_WORK;
+    const work = this.#snapshotWork;
+    this.#snapshotWork = [];
+    return work;
   }
 
   #takeSettled(): readonly Settled[] {
@@ -332,13 +528,13 @@ export class Turn {
 
   #answerReads(effects: Effects): readonly Answered[] {
     const answered: Answered[] = [];
-    if (this.#appliedThrough > this.#readsCheckedAt) this.#appliedAtTick = this.#ticks;
-    if (this.#reads.length > 0 && (this.#appliedThrough > this.#readsCheckedAt || this.#isLate(this.#reads[0]))) {
+    if (this.appliedThrough > this.#readsCheckedAt) this.#appliedAtTick = this.#ticks;
+    if (this.#reads.length > 0 && (this.appliedThrough > this.#readsCheckedAt || this.#isLate(this.#reads[0]))) {
       const waiting = this.#reads;
       this.#reads = [];
       for (const read of waiting) this.#answerOrKeep(read, answered);
     }
-    this.#readsCheckedAt = this.#appliedThrough;
+    this.#readsCheckedAt = this.appliedThrough;
     for (const { id, ...result } of effects.reads) {
       if (result.type === "ready") this.#answerOrKeep({ id, through: result.through, sinceTick: this.#ticks }, answered);
       else answered.push({ id, ok: result.type === "confirmed", reason: result.type === "failed" ? result.reason : undefined });
@@ -347,7 +543,7 @@ export class Turn {
   }
 
   #answerOrKeep(read: WaitingRead, answered: Answered[]): void {
-    if (read.through <= this.#appliedThrough) answered.push({ id: read.id, ok: true, through: read.through });
+    if (read.through <= this.appliedThrough) answered.push({ id: read.id, ok: true, through: read.through });
     else if (this.#isLate(read)) answered.push({ id: read.id, ok: false, reason: "timeout" });
     else if (this.#reads.length < this.#options.maxWaitingReads) this.#reads.push(read);
     else answered.push({ id: read.id, ok: false, reason: "overloaded" });
@@ -361,7 +557,7 @@ export class Turn {
   /** A reign is told of only once its Start entry is applied here. */
   #changedLeadership(): Leadership | undefined {
     const { leading, following } = this.replica;
-    const leads = leading?.reignSlot !== undefined && leading.reignSlot <= this.#appliedThrough;
+    const leads = leading?.reignSlot !== undefined && leading.reignSlot <= this.appliedThrough;
     const ballot = leads ? leading.ballot : following;
     const role = leads ? "leader" : ballot === undefined ? "unknown" : "follower";
     if (role === this.#told.role && sameBallot(ballot, this.#told.ballot)) return undefined;
@@ -370,6 +566,11 @@ export class Turn {
     const epoch = epochOf(ballot);
     return leads ? { role: "leader", epoch } : { role: "follower", leader: { node: ballot.node, epoch } };
   }
+}
+
+/** What the machine has, and who took part as of then; nobody knows before the first configuration was applied. */
+interface AppliedPoint extends LogPoint {
+  readonly configuration: Configuration | undefined;
 }
 
 interface WaitingRead {
@@ -384,4 +585,5 @@ const never = (): boolean => false;
 const EMPTY = new Uint8Array();
 const NO_SETTLED: readonly Settled[] = [];
 const NO_ANSWERED: readonly Answered[] = [];
+const NO_WORK: readonly SnapshotWork[] = [];
 const NOTHING: Begun = { sends: [], serve: [], events: [] };

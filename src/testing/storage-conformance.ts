@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { OracleError } from "../base/errors.ts";
-import type { NodeId } from "../base/ids.ts";
+import { type NodeId, slot } from "../base/ids.ts";
 import { InvariantViolation } from "../base/invariant.ts";
 import { createPrng } from "../base/prng.ts";
 import { configurationCodec } from "../paxos/core/configuration.ts";
@@ -46,6 +46,7 @@ export function storageConformance(make: () => Promise<StoragePlace>): readonly 
     test("reads as many bytes as were asked for, and one entry at least", readsInParts),
     test("reads while it writes", readsWhileWriting),
     test("lets go of what is compacted, and of nothing else", compacts),
+    test("begins anew after a snapshot, with what followed it or without", installs),
     test("holds the largest entries, and many small ones", sizes),
     test("holds the same as a simple model, over many histories and starts", histories),
     test("a snapshot is there once it is finished, as a whole", stagesSnapshots),
@@ -286,6 +287,28 @@ async function forgetsStaged(test: StorageTest): Promise<void> {
   await later.finish(meta);
   assert.deepEqual(test.storage.snapshots(), [meta]);
   assert.deepEqual(await test.storage.readSnapshot(meta.id, 0, 10), bytes, "who was there before cannot harm it");
+}
+
+async function installs(test: StorageTest): Promise<void> {
+  const history = await test.formed();
+  await test.write(history, { append: [10, 20, 30, 40], decide: 1 });
+  await test.write(history, { install: { beyond: 1, keepTail: true } });
+  await assertHolds(test.storage, history.state);
+  assert.equal(history.state.image.last, 5, "what followed is still there");
+  assertRecovered((await test.reopen()).recovered(), history.state);
+  await test.write(history, { append: [50], decide: 1 });
+  await test.write(history, { install: { beyond: 40, keepTail: false }, append: [60, 70] });
+  await assertHolds(test.storage, history.state);
+  const { image } = history.state;
+  const before = await test.storage.read({ after: slot(4), through: image.last, maxBytes: 1_000 });
+  assert.deepEqual(before, [], "nothing of what stood before is read");
+  const storage = await test.reopen();
+  assertRecovered(storage.recovered(), history.state);
+  await assertHolds(storage, history.state);
+  await test.write(history, { append: [80], decide: 2, compact: 1 });
+  await assertHolds(test.storage, history.state);
+  await test.write(history, { install: { beyond: 9, keepTail: false } });
+  assertRecovered((await test.reopen()).recovered(), history.state);
 }
 
 async function closesTwice(test: StorageTest): Promise<void> {

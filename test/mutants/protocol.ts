@@ -372,7 +372,13 @@ export const PROTOCOL_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "F6: a node whose disk is full campaigns",
-    edits: [{ file: `${CORE}election.ts`, find: '  if (replica.room === "none") return false;\n', replace: "" }],
+    edits: [
+      {
+        file: `${CORE}election.ts`,
+        find: '  if (replica.room === "none" || needsSnapshot(replica)) return false;\n',
+        replace: "  if (needsSnapshot(replica)) return false;\n",
+      },
+    ],
     tests: ["test/sim/scenarios.test.ts"],
   },
   {

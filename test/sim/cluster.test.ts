@@ -86,7 +86,7 @@ describe("the simulator knows nothing of the protocol", () => {
       return named.map((found) => found.replace(/ \d+:/, ":"));
     });
     // For the trace and for its length.
-    expect([...new Set(reads)]).toEqual(["cluster.ts: message.type", "cluster.ts: message.entries"]);
+    expect([...new Set(reads)]).toEqual(["cluster.ts: message.type", "cluster.ts: message.bytes", "cluster.ts: message.entries"]);
     const compared = files.filter((file) => /message\.type\s*[!=]==|switch \(message/.test(readSource(folder, file)));
     expect(compared).toEqual([]);
   });

@@ -34,6 +34,12 @@ const LIFE: readonly (readonly (BatchPlan | readonly BatchPlan[])[])[] = [
     { compact: 3 },
   ],
   [{ append: [3_000] }, { decide: 9, compact: 99 }, { append: [7] }, { append: [3_000], decide: 1 }],
+  [
+    { append: [9, 9, 9], install: { beyond: 20, keepTail: false } },
+    { install: { beyond: 1, keepTail: true } },
+    [{ append: [2_000] }, { install: { beyond: 7, keepTail: false } }, { append: [8, 8], decide: 1 }],
+    { append: [3_000], compact: 1 },
+  ],
 ];
 
 /** How far a life came: the newest state whose write returned, and the newest that was begun. 0: nothing; 1: pledged; 2: formed; then the batches. */

@@ -210,7 +210,8 @@ class ElectionWorld {
 /** The disk answers at once. */
 function write(node: Node, { ops, image }: PersistBatch): void {
   for (const op of ops) {
-    if (op.type === "truncate") node.log.length = op.from - 1;
+    if (op.type === "install") unused();
+    else if (op.type === "truncate") node.log.length = op.from - 1;
     else node.log.push(...op.entries);
   }
   node.image = image;

@@ -197,6 +197,7 @@ function writeTo(node: ClusterNode): void {
   const { writing, disk } = node;
   if (writing === undefined) return;
   for (const op of writing.ops) {
+    if (op.type === "install") throw new TypeError("no snapshots here");
     if (op.type === "truncate") disk.entries.length = op.from - 1;
     else disk.entries.push(...op.entries);
   }

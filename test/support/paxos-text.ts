@@ -50,6 +50,10 @@ export function messageText(m: PaxosMessage): string {
       return `fetch-reply after ${m.after} ${entriesText(m.entries)}${m.problem === undefined ? "" : ` ${m.problem}`}`;
     case "read-request":
       return "read-request";
+    case "snapshot-request":
+      return `snapshot-request ${m.position}`;
+    case "snapshot-chunk":
+      return `snapshot-chunk ${m.position}`;
     default:
       return `read-reply ${m.through ?? "failed"}`;
   }

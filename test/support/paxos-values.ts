@@ -9,6 +9,7 @@ import type { Configuration, Member } from "../../src/paxos/core/configuration.t
 import { createEntry, decodeEntry, type Entry } from "../../src/paxos/core/entry.ts";
 import type { Image } from "../../src/paxos/core/image.ts";
 import type { LogState, PaxosMessage } from "../../src/paxos/core/messages.ts";
+import type { SnapshotMeta } from "../../src/paxos/core/snapshot.ts";
 import { tryDecode } from "./decoding.ts";
 
 /** Lower bounds of the ranges in which numbers are written differently. */
@@ -108,6 +109,22 @@ export const anyImage: fc.Arbitrary<Image> = fc.record({
   compactedChain: u32,
 });
 
+function anyHex(length: number): fc.Arbitrary<string> {
+  return fc
+    .array(fc.integer({ min: 0, max: 15 }), { minLength: length, maxLength: length })
+    .map((digits) => digits.map((digit) => digit.toString(16)).join(""));
+}
+
+const anySnapshotMeta: fc.Arbitrary<SnapshotMeta> = fc.record({
+  id: anyHex(32),
+  slot: anySlot,
+  origin: anyBallot,
+  chain: u32,
+  configuration: anyConfiguration,
+  bytes: counter,
+  sha256: anyHex(64),
+});
+
 type MessageType = PaxosMessage["type"];
 type Fields<Type extends MessageType> = Omit<Extract<PaxosMessage, { readonly type: Type }>, "type">;
 
@@ -171,20 +188,25 @@ const FIELDS: { readonly [Type in MessageType]: fc.Arbitrary<Fields<Type>> } = {
   decide: fc.record({ ballot: anyBallot, decidedThrough: anySlot }),
   "catchup-hint": fc.record({ ballot: anyBallot, decidedThrough: anySlot }),
   "fetch-request": fc.record(
-    { id: anyId, kind: fc.constantFrom("facts", "tail"), ballot: anyBallot, after: anySlot, afterOrigin: anyBallot, maxBytes: counter },
+    { id: anyId, kind: fc.constantFrom("facts", "tail", "snapshot"), ballot: anyBallot, after: anySlot, afterOrigin: anyBallot, maxBytes: counter },
     { requiredKeys: ["id", "kind", "after", "afterOrigin", "maxBytes"] },
   ),
   "fetch-reply": fc
     .tuple(
       anyEntries,
       fc.record(
-        { id: anyId, decidedThrough: anySlot, problem: fc.constantFrom("mismatch", "facts-first") },
+        { id: anyId, decidedThrough: anySlot, problem: fc.constantFrom("mismatch", "facts-first"), snapshot: anySnapshotMeta },
         { requiredKeys: ["id", "decidedThrough"] },
       ),
     )
     .map(([{ base, entries }, rest]) => ({ ...rest, after: base, entries })),
   "read-request": fc.record({ id: anyId }),
   "read-reply": fc.record({ id: anyId, through: anySlot }, { requiredKeys: ["id"] }),
+  "snapshot-request": fc.record({ snapshot: anyHex(32), position: counter, length: counter }),
+  "snapshot-chunk": fc.record(
+    { snapshot: anyHex(32), position: counter, bytes: anyPayload, crc: u32 },
+    { requiredKeys: ["snapshot", "position", "crc"] },
+  ),
 };
 
 /** Every type of message, in the order of the protocol. */

@@ -63,7 +63,8 @@ class DiskTapes implements ClusterObserver {
 
 function startOf(disk: ObservedDisk): TapeEvent {
   const { image } = disk;
-  const entries = Array.from({ length: image.last }, (_, index) => disk.entry(slot(index + 1)) ?? assert.fail("a log has no hole"));
+  const begin = image.compactedThrough;
+  const entries = Array.from({ length: image.last - begin }, (_, index) => disk.entry(slot(begin + index + 1)) ?? assert.fail("a log has no hole"));
   return { type: "start", image, entries };
 }
 

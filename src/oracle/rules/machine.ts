@@ -70,7 +70,7 @@ export class OracleMachine implements StateMachine {
 
   capture(): SnapshotView {
     const changes = this.#tables.capture();
-    return { chunks: () => snapshotChunks(changes), release: () => undefined };
+    return { chunks: () => snapshotChunks(changes), release: () => changes.release() };
   }
 
   stage(): RestoreSink {

@@ -1,5 +1,6 @@
 import { EPOCH_ZERO, type Epoch } from "../../base/epoch.ts";
 import { unreachable } from "../../base/invariant.ts";
+import { SnapshotMap } from "../../base/snapshot-map.ts";
 import type { OracleLimits } from "./limits.ts";
 
 /** A key's dense counter: everything in `[first, next)` was granted, once. */
@@ -57,8 +58,8 @@ export class OracleTables implements OracleState {
   clock = 0;
   highWater = 0;
   fence: Epoch = EPOCH_ZERO;
-  readonly #sequences = new Map<string, SequenceState>();
-  readonly #leases = new Map<number, Lease>();
+  readonly #sequences = new SnapshotMap<string, SequenceState>();
+  readonly #leases = new SnapshotMap<number, Lease>();
   /** Derived: holder to the id of its unsuperseded lease. */
   readonly #current = new Map<string, number>();
   #frontier: number | undefined;
@@ -136,11 +137,11 @@ export class OracleTables implements OracleState {
     }
   }
 
-  /** The whole state as the changes that build it, frozen now; made one by one as they are asked for. */
-  capture(): Iterable<OracleChange> {
+  /** The whole state as the changes that build it, frozen now, whatever its size; made one by one as they are asked for, once. `release` it where it is not read to its end. */
+  capture(): CapturedState {
     const { limits, clock, highWater, fence } = this;
-    const sequences = [...this.#sequences];
-    const leases = [...this.#leases.values()];
+    const sequences = this.#sequences.freeze();
+    const leases = this.#leases.freeze();
     return {
       *[Symbol.iterator]() {
         if (limits !== undefined) yield { type: "limits", limits } as const;
@@ -148,10 +149,18 @@ export class OracleTables implements OracleState {
         yield { type: "high-water", highWater } as const;
         yield { type: "fence", fence } as const;
         for (const [key, { first, next }] of sequences) yield { type: "sequence", key, first, next } as const;
-        for (const lease of leases) yield { type: "lease", lease } as const;
+        for (const [, lease] of leases) yield { type: "lease", lease } as const;
+      },
+      release: () => {
+        sequences.release();
+        leases.release();
       },
     };
   }
+}
+
+export interface CapturedState extends Iterable<OracleChange> {
+  release(): void;
 }
 
 /**

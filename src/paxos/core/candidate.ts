@@ -5,14 +5,14 @@ import { minSlot, type NodeId, slot } from "../../base/ids.ts";
 import { mark } from "../../base/marks.ts";
 import { appendMissing } from "./acceptor.ts";
 import { type Ballot, compareBallots, sameBallot } from "./ballot.ts";
-import { ingestFacts } from "./catchup.ts";
+import { fetchFacts, ingestFacts } from "./catchup.ts";
 import { isVoter, quorumOf, votersOf } from "./configuration.ts";
 import type { RoleReason } from "./effects.ts";
 import type { Entry } from "./entry.ts";
 import { becomeLeader } from "./leader.ts";
 import type { FetchReplyMessage, PromiseMessage, RejectMessage } from "./messages.ts";
 import { advanceDecided, becomeFollower, coolDown } from "./roles.ts";
-import type { Candidate, PromiseInfo, Recovery, Replica } from "./state.ts";
+import type { Candidate, PromiseInfo, Pull, Recovery, Replica } from "./state.ts";
 import { logState } from "./vouch.ts";
 
 /** E4, Q3. Whether it should is decided elsewhere (`election.ts`); safety does not depend on that. */
@@ -23,6 +23,7 @@ export function startCampaign(replica: Replica, reason: "campaign" | "rebid"): v
   // Facts may come from a reign that this node heard of in no other way.
   const round = Math.max(replica.promised.round, election.maxRound, replica.log.lastOrigin.round) + 1;
   const ballot: Ballot = { round, prio, node: replica.node };
+  replica.snapshots.offers.clear();
   replica.pull = undefined; // P7: from here on it takes facts from one source only, the one whose log it adopts
   replica.promised = ballot;
   replica.dirty = true;
@@ -52,6 +53,7 @@ export function onOwnPromiseDurable(replica: Replica): void {
     storageId: replica.storageId,
     boot: replica.boot,
     configuration: replica.configuration,
+    compactedThrough: replica.log.compactedThrough,
   });
   sendPrepares(replica, role);
   evaluate(replica, role);
@@ -110,12 +112,20 @@ function evaluate(replica: Replica, role: Candidate): void {
   if (best === undefined || facts === undefined) return;
   // What was chosen below this ballot is in the best log (INV-6). A fact that is not was decided by a later reign, and a promiser has pulled it since it promised.
   if (best.last < facts.decidedThrough) return giveWay(replica);
+  if (best.compactedThrough > replica.decidedThrough) return pullInstead(replica, source);
   if (replica.log.last < facts.decidedThrough) mark("adopt-with-gap");
   role.recovery = { source, info: best, facts, agreedThrough: replica.log.last, staged: [], pull: undefined };
   if (source === replica.node) return adopt(replica, role, role.recovery);
   role.phase = "recovering";
   if (best.tail !== undefined) takeTail(replica, role, role.recovery, best.tail.after, best.tail.entries);
   else fetchTail(replica, role.recovery, sameBallot(best.accepted, replica.accepted) && replica.log.last <= best.last ? "last" : "decided");
+}
+
+/** P6, S1. What this log lacks is no longer entries anywhere: not as a candidate can it become what it must be. */
+function pullInstead(replica: Replica, source: NodeId): void {
+  mark("adopt-needs-snapshot");
+  endCampaign(replica, "needs-snapshot");
+  fetchFacts(replica, source);
 }
 
 /** P6. From the end of this log if it may be a prefix of the source's, which the source will say; else from what is decided. */
@@ -125,7 +135,7 @@ function fetchTail(replica: Replica, recovery: Recovery, from: "last" | "decided
   fetchMore(replica, recovery, "tail");
 }
 
-function fetchMore(replica: Replica, recovery: Recovery, kind: "facts" | "tail"): void {
+function fetchMore(replica: Replica, recovery: Recovery, kind: Pull["kind"]): void {
   const staged = recovery.staged.at(-1);
   const after = kind === "facts" ? replica.decidedThrough : (staged?.slot ?? recovery.agreedThrough);
   const afterOrigin = kind === "tail" && staged !== undefined ? staged.origin : replica.log.originAt(after);
@@ -152,6 +162,7 @@ export function onRecoveryFetched(replica: Replica, role: Candidate, from: NodeI
   }
   recovery.pull = undefined;
   if (m.entries.length > 0) role.deadline = replica.now + replica.options.campaignTicks; // it makes progress
+  if (m.snapshot !== undefined) return pullInstead(replica, from);
   if (m.problem === "facts-first") {
     mark("adopt-facts-first");
     return fetchMore(replica, recovery, "facts");

@@ -6,10 +6,13 @@ import { maxSlot, minSlot, type NodeId, slot } from "../../base/ids.ts";
 import { mark } from "../../base/marks.ts";
 import { appendMissing, askForSync } from "./acceptor.ts";
 import { sameBallot } from "./ballot.ts";
+import type { SnapshotToPull } from "./effects.ts";
 import type { Entry } from "./entry.ts";
 import { isConnected } from "./heartbeat.ts";
 import type { CatchupHintMessage, FetchReplyMessage, FetchRequestMessage } from "./messages.ts";
 import { advanceDecided } from "./roles.ts";
+import type { SnapshotMeta } from "./snapshot.ts";
+import { isOfUse } from "./snapshots.ts";
 import type { Follower, Replica } from "./state.ts";
 
 export function onCatchupHint(replica: Replica, from: NodeId, m: CatchupHintMessage): void {
@@ -22,11 +25,14 @@ export function onCatchupHint(replica: Replica, from: NodeId, m: CatchupHintMess
 
 /** C1. Once a round, and when something came that was asked for. */
 export function pullFacts(replica: Replica, follower: Follower): void {
-  const { pull, options } = replica;
+  const { pull, options, snapshots } = replica;
+  if (snapshots.pulling !== undefined || snapshots.installing !== undefined) return;
   if (pull !== undefined) {
     if (replica.now - pull.sentAt < options.retransmitTicks) return;
     replica.pull = undefined;
+    if (snapshots.offers.size > 0) return seekSnapshot(replica, pull.from, undefined);
   }
+  if (snapshots.missing) return askForSnapshot(replica, pull?.from);
   const source = bestSource(replica, follower, pull?.from);
   if (source !== undefined) fetchFacts(replica, source);
 }
@@ -51,19 +57,55 @@ function bestSource(replica: Replica, follower: Follower, silent: NodeId | undef
   return best ?? (behindLeader ? leader : undefined);
 }
 
-function fetchFacts(replica: Replica, from: NodeId): void {
-  if (replica.overfull) return; // the disk is behind what came already; the next round asks again
+export function fetchFacts(replica: Replica, from: NodeId): void {
+  const { pulling, installing } = replica.snapshots;
+  if (replica.overfull || pulling !== undefined || installing !== undefined) return; // the disk is behind what came already; the next round asks again
+  ask(replica, from, "facts");
+}
+
+function ask(replica: Replica, from: NodeId, kind: "facts" | "snapshot"): void {
   const id = replica.nextRequestId();
   const after = replica.decidedThrough;
-  replica.pull = { id, from, kind: "facts", after, sentAt: replica.now };
-  replica.send(from, {
-    type: "fetch-request",
-    id,
-    kind: "facts",
-    after,
-    afterOrigin: replica.log.originAt(after),
-    maxBytes: replica.options.maxFetchBytes,
-  });
+  replica.pull = { id, from, kind, after, sentAt: replica.now };
+  replica.send(from, { type: "fetch-request", id, kind, after, afterOrigin: replica.log.originAt(after), maxBytes: replica.options.maxFetchBytes });
+}
+
+/** S3. Whoever is there, one after the other. */
+function askForSnapshot(replica: Replica, silent: NodeId | undefined): void {
+  const connected = replica.others.filter((id) => isConnected(replica, id));
+  const next = connected.find((id) => id > (silent ?? 0)) ?? connected[0];
+  if (next !== undefined && !replica.overfull) ask(replica, next, "snapshot");
+}
+
+/**
+ * S1. `from` answered that its log begins later, with its snapshot; or did not answer. Before a snapshot is pulled everyone who knows more is asked: a peer that has the entries
+ * still spares it, and one that does not lead has more time. Who was asked without a word is not waited for.
+ */
+function seekSnapshot(replica: Replica, from: NodeId, offered: SnapshotMeta | undefined): void {
+  const { snapshots, election } = replica;
+  const { offers } = snapshots;
+  offers.set(from, offered);
+  const isAhead = (id: NodeId): boolean => (election.answers.get(id)?.decidedThrough ?? 0) > replica.decidedThrough;
+  const next = snapshots.missing ? undefined : replica.others.find((id) => !offers.has(id) && isConnected(replica, id) && isAhead(id));
+  if (next !== undefined && !replica.overfull) return fetchFacts(replica, next);
+  const best = bestOffer(replica);
+  offers.clear();
+  if (best === undefined) return;
+  mark("snapshot-pull");
+  snapshots.pulling = best;
+  replica.pullSnapshot = best;
+}
+
+/** Not the leader's, if another is to be had; of those the newest. */
+function bestOffer({ role, snapshots }: Replica): SnapshotToPull | undefined {
+  const leader = role.type === "follower" ? role.leader?.node : undefined;
+  let best: SnapshotToPull | undefined;
+  for (const [from, meta] of snapshots.offers) {
+    if (meta === undefined) continue;
+    const better = best === undefined || (best.from === leader) > (from === leader) || (from !== leader && meta.slot > best.meta.slot);
+    if (better) best = { from, meta };
+  }
+  return best;
 }
 
 /** C2. Facts from memory, or, where it does not reach, from the disk by whoever drives this core. A tail from memory, for the candidate that was promised. */
@@ -79,6 +121,7 @@ export function onFetch(replica: Replica, from: NodeId, m: FetchRequestMessage):
     if (m.after > log.last || !log.agrees(m.after, m.afterOrigin)) return answer(replica, from, m, [], "mismatch");
     if (m.after + 1 < log.cachedFrom) return answer(replica, from, m, [], "facts-first");
   } else {
+    if (m.kind === "snapshot" || m.after < log.compactedThrough) return offerSnapshot(replica, from, m);
     if (m.after >= end) return answer(replica, from, m, []);
     if (!log.agrees(m.after, m.afterOrigin)) return answer(replica, from, m, [], "mismatch");
     if (m.after + 1 < log.cachedFrom) {
@@ -90,15 +133,23 @@ export function onFetch(replica: Replica, from: NodeId, m: FetchRequestMessage):
   answer(replica, from, m, log.slice(m.after, minSlot(end, log.last), maxBytes));
 }
 
+/** S1. Instead of entries. */
+function offerSnapshot(replica: Replica, to: NodeId, m: FetchRequestMessage): void {
+  const { newest } = replica.snapshots;
+  if (newest === undefined) replica.snapshotWanted = true;
+  answer(replica, to, m, [], undefined, newest);
+}
+
 function answer(
   replica: Replica,
   to: NodeId,
   { id, after }: FetchRequestMessage,
   entries: readonly Entry[],
   problem?: FetchReplyMessage["problem"],
+  snapshot?: SnapshotMeta,
 ): void {
   const decidedThrough = minSlot(replica.decidedThrough, replica.storedThrough);
-  replica.send(to, { type: "fetch-reply", id, after, entries, decidedThrough, problem });
+  replica.send(to, { type: "fetch-reply", id, after, entries, decidedThrough, problem, snapshot });
 }
 
 /** C3, C4. For a follower; a candidate's own fetch goes to `candidate.ts`, and a leader asks for nothing (P7). */
@@ -114,6 +165,9 @@ export function onFactsFetched(replica: Replica, follower: Follower, from: NodeI
     return;
   }
   if (replica.room === "none") return replica.drop(from, "fetch-reply", "no-room");
+  if (m.snapshot !== undefined && isOfUse(replica, m.snapshot)) return seekSnapshot(replica, from, m.snapshot);
+  if (m.entries.length === 0 && replica.snapshots.offers.size > 0) return seekSnapshot(replica, from, undefined);
+  replica.snapshots.offers.clear();
   if (m.entries.length > 0 && !follower.synced) mark("facts-while-unsynced");
   if (!ingestFacts(replica, m.entries)) return;
   if (m.entries.length > 0 && replica.decidedThrough < m.decidedThrough) fetchFacts(replica, from);

@@ -20,7 +20,20 @@ export interface Checkpoint {
 /** Handed in, put together from the log, or empty between two steps. */
 const NOT_IN_FIELDS: ReadonlySet<string> = new Set([
   ...["node", "storageId", "boot", "options", "random", "images", "log", "promised", "accepted", "cut"],
-  ...["ops", "opsBytes", "dirty", "sends", "proposalResults", "readResults", "serve", "events", "fenced"],
+  ...[
+    "ops",
+    "opsBytes",
+    "dirty",
+    "sends",
+    "proposalResults",
+    "readResults",
+    "serve",
+    "events",
+    "fenced",
+    "pullSnapshot",
+    "discardSnapshot",
+    "snapshotWanted",
+  ],
 ]);
 
 export function takeCheckpoint({ state }: PaxosReplica): Checkpoint {
@@ -64,5 +77,5 @@ export function copyOf(value: unknown): unknown {
 
 /** Entries, ballots, and what a message said of a log. */
 export function isNeverChanged(value: object): boolean {
-  return "record" in value || "prio" in value || "decidedOrigin" in value || value instanceof Uint8Array;
+  return "record" in value || "prio" in value || "decidedOrigin" in value || "sha256" in value || value instanceof Uint8Array;
 }

@@ -4,7 +4,8 @@ import type { Brand, NodeId, Slot } from "../../base/ids.ts";
 import type { Ballot } from "./ballot.ts";
 import type { Entry } from "./entry.ts";
 import type { Image, PersistBatch } from "./image.ts";
-import type { Outgoing, PaxosMessage, RequestId } from "./messages.ts";
+import type { Outgoing, ProtocolMessage, RequestId } from "./messages.ts";
+import type { SnapshotMeta } from "./snapshot.ts";
 
 /** Drawn by the caller: a proposal, a read or a confirmation of this process. Never used twice. */
 export type RequestNumber = Brand<number, "RequestNumber">;
@@ -12,7 +13,7 @@ export type RequestNumber = Brand<number, "RequestNumber">;
 export type Input =
   | { readonly type: "tick" }
   /** The transport vouches for who speaks: node, disk and process (rules I1 and I2). */
-  | { readonly type: "message"; readonly from: NodeId; readonly storageId: string; readonly boot: number; readonly message: PaxosMessage }
+  | { readonly type: "message"; readonly from: NodeId; readonly storageId: string; readonly boot: number; readonly message: ProtocolMessage }
   | { readonly type: "persisted"; readonly seq: number }
   | { readonly type: "persist-failed"; readonly reason: string }
   /** With `epoch`: appended only in exactly that reign. `payload` is ours from here on. */
@@ -27,6 +28,14 @@ export type Input =
   | { readonly type: "campaign" }
   /** The transport's buffer towards a peer is full, or no longer. */
   | { readonly type: "send-blocked"; readonly peer: NodeId; readonly blocked: boolean }
+  /** This node's own snapshot is durable. */
+  | { readonly type: "snapshot-made"; readonly meta: SnapshotMeta }
+  /** The snapshot that was to be pulled is durable here, and the machine has it staged. */
+  | { readonly type: "snapshot-pulled"; readonly meta: SnapshotMeta }
+  /** It was given up. */
+  | { readonly type: "snapshot-failed"; readonly id: string }
+  /** The lowest slot whose snapshot somebody pulls from here, if anybody does (rule S4). */
+  | { readonly type: "snapshot-served"; readonly from: Slot | undefined }
   /** How much the disk can still take has changed (rule F6). */
   | { readonly type: "disk-room"; readonly room: DiskRoom };
 
@@ -44,6 +53,8 @@ export interface Recovered {
   readonly runs: readonly OriginRun[];
   /** Everything from `image.decidedThrough` on, at least; all of the log if it is shorter. */
   readonly tail: readonly Entry[];
+  /** What the machine was restored from: between `image.compactedThrough` and `image.decidedThrough`. Absent where the log is whole, or where none can be read: then there is no machine to apply to (rule S3). */
+  readonly snapshot?: SnapshotMeta | undefined;
 }
 
 /** Slots from `from` to the next run's have this origin. */
@@ -58,7 +69,9 @@ export type RefusalReason = "not-leader" | "epoch-differs" | "overloaded" | "dis
 export type ProposalResult =
   /** A fact; its result follows when it is applied here. */
   | { readonly id: RequestNumber; readonly type: "decided"; readonly slot: Slot; readonly origin: Ballot }
-  | { readonly id: RequestNumber; readonly type: "not-applied"; readonly reason: RefusalReason; readonly leader?: NodeId | undefined };
+  | { readonly id: RequestNumber; readonly type: "not-applied"; readonly reason: RefusalReason; readonly leader?: NodeId | undefined }
+  /** Its slot came with a snapshot, and nobody here can tell what became of it. */
+  | { readonly id: RequestNumber; readonly type: "unknown" };
 
 export type ReadResult =
   /** True once `through` is applied here. */
@@ -76,6 +89,11 @@ export interface FactsToServe {
   readonly decidedThrough: Slot;
 }
 
+export interface SnapshotToPull {
+  readonly from: NodeId;
+  readonly meta: SnapshotMeta;
+}
+
 /** Why a node became what it is. */
 export type RoleReason =
   | "prepare" // it promised another
@@ -91,12 +109,13 @@ export type RoleReason =
   | "rebid"
   | "campaign-timeout"
   | "campaign-refused"
+  | "needs-snapshot"
   | "removed";
 
 /** For people and counters; nothing depends on them. */
 export type CoreEvent =
   | { readonly type: "role"; readonly role: "follower" | "candidate" | "leader"; readonly ballot: Ballot; readonly reason: RoleReason }
-  | { readonly type: "dropped"; readonly from: NodeId; readonly message: PaxosMessage["type"]; readonly reason: DropReason };
+  | { readonly type: "dropped"; readonly from: NodeId; readonly message: ProtocolMessage["type"]; readonly reason: DropReason };
 
 export type DropReason =
   | "identity"
@@ -122,6 +141,14 @@ export interface Effects {
   readonly proposals: readonly ProposalResult[];
   readonly reads: readonly ReadResult[];
   readonly serve: readonly FactsToServe[];
+  /** To be pulled from there. Ends in `snapshot-pulled` or `snapshot-failed`. */
+  readonly pull?: SnapshotToPull | undefined;
+  /** The log begins after this snapshot now, durably: the machine is to become what was staged of it, before anything else is applied (rule S3). */
+  readonly install?: SnapshotMeta | undefined;
+  /** What was pulled is of no use (rule S2). */
+  readonly discard?: SnapshotMeta | undefined;
+  /** Somebody needs a snapshot, and there is none: one is to be made, however little has changed. */
+  readonly snapshotWanted?: boolean | undefined;
   readonly events: readonly CoreEvent[];
   /** Set once, and nothing follows: this node must stop (rule I5). */
   readonly fence?: string | undefined;

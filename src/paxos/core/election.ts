@@ -13,6 +13,7 @@ import { isConnected, openRound } from "./heartbeat.ts";
 import { expireReads } from "./reads.ts";
 import { retransmit } from "./replication.ts";
 import { becomeFollower, coolDown, isHappyLeader, restartPatience } from "./roles.ts";
+import { needsSnapshot } from "./snapshots.ts";
 import type { Follower, Leader, Replica } from "./state.ts";
 
 /** A leader that can do something about it has given up after `progressTicks` (rule Q4). */
@@ -32,7 +33,8 @@ export function onTick(replica: Replica): void {
 
 /** Asked to, by whoever drives this core. */
 export function onCampaign(replica: Replica): void {
-  if (!isVoter(replica.configuration, replica.node, replica.storageId) || replica.probation !== undefined || replica.room === "none") return;
+  if (!isVoter(replica.configuration, replica.node, replica.storageId) || replica.probation !== undefined) return;
+  if (replica.room === "none" || needsSnapshot(replica)) return;
   startCampaign(replica, replica.role.type === "leader" ? "rebid" : "campaign");
 }
 
@@ -107,7 +109,7 @@ function isHeldUp(replica: Replica, { leader }: Follower, connected: readonly No
 function mayCampaign(replica: Replica, connected: readonly NodeId[]): boolean {
   const { election, options, now, configuration } = replica;
   if (!isVoter(configuration, replica.node, replica.storageId) || replica.probation !== undefined || now < election.cooldownUntil) return false;
-  if (replica.room === "none") return false;
+  if (replica.room === "none" || needsSnapshot(replica)) return false;
   if (connected.length + 1 < replica.quorum) return false;
   if (diskIsSlow(replica, options.campaignTicks)) return false; // the ballot would not even reach this disk in time
   // Somebody knows a newer configuration, which this node must learn first.

@@ -7,6 +7,7 @@ import { InvariantViolation } from "../../base/invariant.ts";
 import { type Ballot, compareBallots } from "./ballot.ts";
 import type { Configuration } from "./configuration.ts";
 import type { Entry } from "./entry.ts";
+import type { LogPoint } from "./snapshot.ts";
 
 export interface Image {
   /** The highest ballot promised. */
@@ -30,7 +31,9 @@ export interface Image {
 
 export type PersistOp =
   | { readonly type: "truncate"; readonly from: Slot; readonly last: Slot }
-  | { readonly type: "append"; readonly entries: readonly Entry[] };
+  | { readonly type: "append"; readonly entries: readonly Entry[] }
+  /** The log begins after `point`, which a snapshot covers: what stood there goes, and what follows too, unless it follows that very entry (rule S2). */
+  | { readonly type: "install"; readonly point: LogPoint; readonly keepTail: boolean };
 
 /** Atomic: on disk as a whole or not at all. */
 export interface PersistBatch {
@@ -124,7 +127,7 @@ export class ImageQueue {
     assertFollows(this.#inFlight.at(-1)?.image ?? this.#durable, image);
     this.#seq += 1;
     let keeps = image.last;
-    for (const op of ops) if (op.type === "truncate") keeps = minSlot(keeps, slot(op.from - 1));
+    for (const op of ops) keeps = minSlot(keeps, keptBy(op));
     this.#inFlight.push({ seq: this.#seq, image, sinceTick: tick, bytes, keeps });
     this.#bytes += bytes;
     return this.#seq;
@@ -141,6 +144,12 @@ export class ImageQueue {
   }
 }
 
+/** Through here an operation leaves what stood there. */
+export function keptBy(op: PersistOp): Slot {
+  if (op.type === "truncate") return slot(op.from - 1);
+  return op.type === "install" && !op.keepTail ? op.point.slot : slot(Number.MAX_SAFE_INTEGER);
+}
+
 /** INV-5: what never goes down. */
 function assertFollows(before: Image, after: Image): void {
   if (compareBallots(after.promised, before.promised) < 0)
@@ -151,6 +160,11 @@ function assertFollows(before: Image, after: Image): void {
     throw new InvariantViolation("nothing is accepted above the promise", { accepted: after.accepted, promised: after.promised });
   if (after.decidedThrough < before.decidedThrough)
     throw new InvariantViolation("what is decided stays so", { before: before.decidedThrough, after: after.decidedThrough });
+  if (after.compactedThrough < before.compactedThrough || after.compactedThrough > after.decidedThrough)
+    throw new InvariantViolation("what is compacted is decided, and stays compacted", {
+      before: before.compactedThrough,
+      after: after.compactedThrough,
+    });
   if (after.last < after.decidedThrough)
     throw new InvariantViolation("what is decided is in the log", { last: after.last, decidedThrough: after.decidedThrough });
   if (after.last < before.last && after.cut <= before.cut && compareBallots(after.accepted, before.accepted) <= 0) {

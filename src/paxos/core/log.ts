@@ -7,13 +7,11 @@ import { InvariantViolation } from "../../base/invariant.ts";
 import { BALLOT_ZERO, type Ballot, compareBallots, sameBallot } from "./ballot.ts";
 import type { OriginRun, Recovered } from "./effects.ts";
 import type { Entry } from "./entry.ts";
+import type { LogPoint } from "./snapshot.ts";
 
 export class EntryLog {
-  /** The log begins after this slot. */
-  readonly compactedThrough: Slot;
-  readonly compactedOrigin: Ballot;
-  readonly compactedChain: number;
-  readonly #runs: OriginRun[];
+  #begin: LogPoint;
+  #runs: OriginRun[];
   /** `#cache[0]` is the entry at `#cachedFrom`; empty only while the log is. */
   #cache: Entry[];
   #cachedFrom: Slot;
@@ -21,9 +19,7 @@ export class EntryLog {
   #last: Slot;
 
   constructor({ image, runs, tail }: Recovered) {
-    this.compactedThrough = image.compactedThrough;
-    this.compactedOrigin = image.compactedOrigin;
-    this.compactedChain = image.compactedChain;
+    this.#begin = { slot: image.compactedThrough, origin: image.compactedOrigin, chain: image.compactedChain };
     this.#runs = [...runs];
     this.#cache = [...tail];
     this.#cachedFrom = tail[0]?.slot ?? slot(image.last + 1);
@@ -31,6 +27,15 @@ export class EntryLog {
     for (const entry of tail) this.#cachedBytes += entry.record.length;
     const whole = this.#cachedFrom <= Math.max(image.decidedThrough, image.compactedThrough + 1) && this.#cachedFrom + tail.length - 1 === image.last;
     if (!whole) throw new InvariantViolation("a recovered log is there from the last decided entry on", { from: this.#cachedFrom, last: image.last });
+  }
+
+  /** The log begins after this one. */
+  get begin(): LogPoint {
+    return this.#begin;
+  }
+
+  get compactedThrough(): Slot {
+    return this.#begin.slot;
   }
 
   get last(): Slot {
@@ -67,7 +72,7 @@ export class EntryLog {
   /** Of a slot in the log; zero before the first. */
   originAt(at: Slot): Ballot {
     if (at === 0) return BALLOT_ZERO;
-    if (at === this.compactedThrough) return this.compactedOrigin;
+    if (at === this.#begin.slot) return this.#begin.origin;
     if (at > this.#last || at < this.compactedThrough)
       throw new InvariantViolation("an origin is asked for a slot of the log", { at, last: this.#last });
     for (let index = this.#runs.length - 1; index >= 0; index--) {
@@ -90,7 +95,7 @@ export class EntryLog {
   /** Undefined where memory does not reach. */
   chainAt(at: Slot): number | undefined {
     if (at === 0) return 0;
-    return at === this.compactedThrough ? this.compactedChain : this.entryAt(at)?.chain;
+    return at === this.#begin.slot ? this.#begin.chain : this.entryAt(at)?.chain;
   }
 
   append(entry: Entry): void {
@@ -103,6 +108,30 @@ export class EntryLog {
     this.#cache.push(entry);
     this.#cachedBytes += entry.record.length;
     this.#last = entry.slot;
+  }
+
+  /** S4. Lets go of everything through `point`, an entry of this log. */
+  compact(point: LogPoint): void {
+    if (point.slot < this.#begin.slot || !sameBallot(this.originAt(point.slot), point.origin))
+      throw new InvariantViolation("a log is compacted through an entry of its own", { begin: this.#begin, point });
+    const chain = this.chainAt(point.slot);
+    if (chain !== undefined && chain !== point.chain) throw new InvariantViolation("a snapshot is of this very log", { chain, point });
+    this.#begin = point;
+    if (point.slot >= this.#cachedFrom) this.#dropCached(point.slot + 1 - this.#cachedFrom);
+    if (this.#cache.length === 0) this.#cachedFrom = slot(this.#last + 1);
+    const run = this.#runs.findLastIndex(({ from }) => from <= point.slot + 1);
+    this.#runs = point.slot === this.#last ? [] : this.#runs.slice(Math.max(0, run));
+  }
+
+  /** S2. Begins after `point`, whatever stood there; what follows stays only if it follows that very entry. */
+  install(point: LogPoint, keepTail: boolean): void {
+    if (keepTail) return this.compact(point);
+    this.#begin = point;
+    this.#runs = [];
+    this.#cache = [];
+    this.#cachedBytes = 0;
+    this.#last = point.slot;
+    this.#cachedFrom = slot(point.slot + 1);
   }
 
   /** Removes `from` and everything after it. */
@@ -142,11 +171,12 @@ export class EntryLog {
     let held = this.#cachedBytes + this.#cache.length * ENTRY_BYTES;
     if (held <= maxBytes || evictable * 16 < this.#cache.length) return;
     let count = 0;
-    for (; count < evictable && held > maxBytes * KEPT; count++) {
-      const bytes = this.#cache[count]?.record.length ?? 0;
-      held -= bytes + ENTRY_BYTES;
-      this.#cachedBytes -= bytes;
-    }
+    for (; count < evictable && held > maxBytes * KEPT; count++) held -= (this.#cache[count]?.record.length ?? 0) + ENTRY_BYTES;
+    this.#dropCached(count);
+  }
+
+  #dropCached(count: number): void {
+    for (let index = 0; index < count; index++) this.#cachedBytes -= this.#cache[index]?.record.length ?? 0;
     this.#cache = this.#cache.slice(count);
     this.#cachedFrom = slot(this.#cachedFrom + count);
   }

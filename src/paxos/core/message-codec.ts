@@ -5,6 +5,7 @@
 import { OracleError } from "../../base/errors.ts";
 import type { Slot } from "../../base/ids.ts";
 import { boolean, bytes, type Codec, createCodec, list, oneOf, optional, record, refined, type Shape, union, whole } from "../../base/shape.ts";
+import { randomId } from "./charter.ts";
 import { configurationShape, slotShape } from "./configuration.ts";
 import { continues, decodeEntry, type Entry } from "./entry.ts";
 import { ballotShape, chainShape, cutShape } from "./image-codec.ts";
@@ -19,6 +20,7 @@ import type {
   SyncMessage,
 } from "./messages.ts";
 import { MESSAGE_BYTES_MAX, MESSAGE_ENTRIES_MAX } from "./options.ts";
+import { snapshotMetaShape } from "./snapshot.ts";
 
 /** Of all messages: a peer that does not know one field of a message must not act on the rest. */
 const FORMAT = 1;
@@ -86,6 +88,7 @@ const fetched = refined(
     entries,
     decidedThrough: slotShape,
     problem: optional(oneOf(["mismatch", "facts-first"])),
+    snapshot: optional(snapshotMetaShape),
   }),
   (value) => faultOfStart(value.after, value.entries),
 );
@@ -130,7 +133,7 @@ const message = union<PaxosMessage, "type">("type", {
     13,
     record({
       id: requestId,
-      kind: oneOf(["facts", "tail"]),
+      kind: oneOf(["facts", "tail", "snapshot"]),
       ballot: optional(ballotShape),
       after: slotShape,
       afterOrigin: ballotShape,
@@ -140,6 +143,8 @@ const message = union<PaxosMessage, "type">("type", {
   "fetch-reply": [14, fetched],
   "read-request": [15, record({ id: requestId })],
   "read-reply": [16, record({ id: requestId, through: optional(slotShape) })],
+  "snapshot-request": [17, record({ snapshot: randomId, position: counter, length: counter })],
+  "snapshot-chunk": [18, record({ snapshot: randomId, position: counter, bytes: optional(bytes), crc: chainShape })],
 });
 
 const unbounded = createCodec("a paxos message", FORMAT, message);

@@ -8,6 +8,7 @@ import type { NodeId, Slot } from "../../base/ids.ts";
 import type { Ballot } from "./ballot.ts";
 import type { Configuration } from "./configuration.ts";
 import type { Entry } from "./entry.ts";
+import type { SnapshotMeta } from "./snapshot.ts";
 
 /** To all members every round, and when a leader opens a batch of reads. No gate. */
 export interface HeartbeatMessage {
@@ -161,11 +162,11 @@ export interface RequestId {
   readonly count: number;
 }
 
-/** `facts` from anyone; `tail` by a candidate, from a node that promised it. */
+/** `facts` from anyone; `tail` by a candidate, from a node that promised it; `snapshot` by a node that has none to begin with. */
 export interface FetchRequestMessage {
   readonly type: "fetch-request";
   readonly id: RequestId;
-  readonly kind: "facts" | "tail";
+  readonly kind: "facts" | "tail" | "snapshot";
   /** Of the candidate that asks for a tail. */
   readonly ballot?: Ballot | undefined;
   /** Entries after this one, whose origin must be the same there. */
@@ -184,6 +185,8 @@ export interface FetchReplyMessage {
   readonly entries: readonly Entry[];
   readonly decidedThrough: Slot;
   readonly problem?: FetchProblem | undefined;
+  /** Instead of entries: the log there begins later (rule S1). */
+  readonly snapshot?: SnapshotMeta | undefined;
 }
 
 /** A read that was asked for at a follower (rule R4). */
@@ -199,7 +202,30 @@ export interface ReadReplyMessage {
   readonly through?: Slot | undefined;
 }
 
-export type PaxosMessage =
+/** Bytes of a snapshot are asked for by its id alone: those of two are never mixed. No gate. */
+export interface SnapshotRequestMessage {
+  readonly type: "snapshot-request";
+  readonly snapshot: string;
+  readonly position: number;
+  /** At most so many bytes. */
+  readonly length: number;
+}
+
+export interface SnapshotChunkMessage {
+  readonly type: "snapshot-chunk";
+  readonly snapshot: string;
+  readonly position: number;
+  /** Absent: there is no such snapshot any more. */
+  readonly bytes?: Uint8Array | undefined;
+  /** CRC-32 of the bytes. */
+  readonly crc: number;
+}
+
+/** Between those who pull and serve snapshots; the protocol does not see them. */
+export type SnapshotMessage = SnapshotRequestMessage | SnapshotChunkMessage;
+
+/** What the protocol acts upon. */
+export type ProtocolMessage =
   | HeartbeatMessage
   | HeartbeatReplyMessage
   | PrepareMessage
@@ -217,7 +243,9 @@ export type PaxosMessage =
   | ReadRequestMessage
   | ReadReplyMessage;
 
-export interface Outgoing {
+export type PaxosMessage = ProtocolMessage | SnapshotMessage;
+
+export interface Outgoing<M extends PaxosMessage = ProtocolMessage> {
   readonly to: NodeId;
-  readonly message: PaxosMessage;
+  readonly message: M;
 }

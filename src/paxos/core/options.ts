@@ -61,6 +61,18 @@ const DEFAULTS = {
   maxUnappliedEntries: 65_536,
   /** Reads and confirmations that wait, at any node. */
   maxWaitingReads: 65_536,
+  /** A snapshot is taken when so many entries were applied since the last one, */
+  snapshotEntries: 100_000,
+  /** or so many bytes of records; but in any case not before a quarter of the last one's bytes, so that a large state is not written for a little log. */
+  snapshotBytes: 64 * MIB,
+  /** How much of the log is kept, beyond what a snapshot makes superfluous, for a peer that is pulling one (rule S4). */
+  maxRetainedBytes: 256 * MIB,
+  /** One answer to whoever pulls a snapshot. */
+  snapshotChunkBytes: 256 * KIB,
+  /** Of a snapshot: asked for, and not yet on this disk. */
+  snapshotWindowBytes: 4 * MIB,
+  /** A pull that gets no further for this long is given up, and another source is looked for. */
+  snapshotTicks: 500,
 } as const;
 
 export type CoreOptions = { readonly [Name in keyof typeof DEFAULTS]: number };
@@ -82,6 +94,8 @@ const RANGES: { readonly [Name in keyof CoreOptions]?: { readonly from?: number;
   maxSyncBytes: { through: LONGEST },
   maxAcceptBytes: { through: LONGEST },
   maxFetchBytes: { through: LONGEST },
+  snapshotChunkBytes: { through: 16 * MIB },
+  snapshotWindowBytes: { through: 64 * MIB },
 };
 
 /** Fills defaults and checks how values relate. @throws OracleError TSO_INVALID_OPTION, naming the option, its value and the limit */
@@ -98,6 +112,7 @@ export function resolveCoreOptions(options: { readonly [Name in keyof CoreOption
   // A2 is all or nothing, so the longest undecided tail must fit into one Sync: the window, the entry that overran it, and the entries without limit.
   atLeast(resolved, "maxSyncBytes", resolved.maxUncommittedBytes + resolved.maxEntryBytes + SYNC_MARGIN);
   atLeast(resolved, "maxProposals", resolved.maxUncommittedEntries);
+  atLeast(resolved, "snapshotWindowBytes", resolved.snapshotChunkBytes);
   return resolved;
 }
 

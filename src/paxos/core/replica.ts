@@ -16,10 +16,11 @@ import type { Entry } from "./entry.ts";
 import { diskWentBack, noteAnswer, onHeartbeat, sendHeartbeats } from "./heartbeat.ts";
 import type { Image, PersistBatch } from "./image.ts";
 import { onAccepted, onLatePromise, onLeaderRejected, onNack, onPropose, onSyncRequest, tryDecide } from "./leader.ts";
-import type { DiskClaims, HeartbeatReplyMessage, PaxosMessage } from "./messages.ts";
+import type { DiskClaims, HeartbeatReplyMessage, ProtocolMessage } from "./messages.ts";
 import type { CoreOptions } from "./options.ts";
 import { onConfirm, onRead, onReadEcho, onReadReply, onReadRequest, openReadBatch, waitingReads } from "./reads.ts";
 import { replicate } from "./replication.ts";
+import { onSnapshotFailed, onSnapshotMade, onSnapshotPulled, settleSnapshots } from "./snapshots.ts";
 import { Replica } from "./state.ts";
 import { vouch } from "./vouch.ts";
 
@@ -170,6 +171,15 @@ function onInput(replica: Replica, input: Input): void {
     }
     case "disk-room":
       return onDiskRoom(replica, input.room);
+    case "snapshot-made":
+      return onSnapshotMade(replica, input.meta);
+    case "snapshot-pulled":
+      return onSnapshotPulled(replica, input.meta);
+    case "snapshot-failed":
+      return onSnapshotFailed(replica, input.id);
+    case "snapshot-served":
+      replica.snapshots.servedFrom = input.from;
+      return;
     default:
       return unreachable(input);
   }
@@ -191,10 +201,10 @@ function onMessage(replica: Replica, input: MessageInput): void {
   dispatch(replica, input);
 }
 
-const OPEN_TO_STRANGERS: ReadonlySet<PaxosMessage["type"]> = new Set(["heartbeat", "prepare", "fetch-request"]);
+const OPEN_TO_STRANGERS: ReadonlySet<ProtocolMessage["type"]> = new Set(["heartbeat", "prepare", "fetch-request"]);
 
 /** E4. Learning that a round was used keeps the next ballot above it. It never raises a promise: that would let ballots chase each other for ever. */
-function learnRound({ election }: Replica, message: PaxosMessage): void {
+function learnRound({ election }: Replica, message: ProtocolMessage): void {
   const ballot = "promised" in message ? message.promised : "ballot" in message ? message.ballot : undefined;
   if (ballot !== undefined && ballot.round > election.maxRound) election.maxRound = ballot.round;
 }
@@ -288,6 +298,7 @@ function noteClaims(replica: Replica, from: NodeId, claims: DiskClaims): void {
 /** The end of a step: one batch at most, then whatever may now be said. */
 function flush(replica: Replica): Effects {
   if (replica.role.type === "leader") tryDecide(replica, replica.role);
+  const install = settleSnapshots(replica);
   const persist = handOutBatch(replica);
   vouch(replica);
   const { role } = replica;
@@ -296,7 +307,7 @@ function flush(replica: Replica): Effects {
     if (openReadBatch(replica, role)) sendHeartbeats(replica, replica.voters);
   }
   const apply = handOutFacts(replica);
-  return takeEffects(replica, { persist, apply });
+  return takeEffects(replica, { persist, apply, install });
 }
 
 /** W1, W5, W6: the whole image goes with the entries, so whatever is above an undecided configuration's slot carries that it is decided. */
@@ -334,6 +345,8 @@ function assertBarrier(replica: Replica): void {
 
 /** W7. Applied is only what this disk holds: after a restart the machine is never ahead of the log. */
 function handOutFacts(replica: Replica): Effects["apply"] {
+  const { missing, installing } = replica.snapshots;
+  if (missing || installing !== undefined) return undefined; // the machine is about to become another
   const through = minSlot(replica.decidedThrough, replica.storedThrough);
   if (through <= replica.handedOut) return undefined;
   const from = slot(replica.handedOut + 1);
@@ -341,14 +354,18 @@ function handOutFacts(replica: Replica): Effects["apply"] {
   return { from, through };
 }
 
-function takeEffects(replica: Replica, { persist, apply }: Pick<Effects, "persist" | "apply">): Effects {
+function takeEffects(replica: Replica, { persist, apply, install }: Pick<Effects, "persist" | "apply" | "install">): Effects {
   const { sends, proposalResults, readResults, serve, events } = replica;
   if (sends.length > 0) replica.sends = [];
   if (proposalResults.length > 0) replica.proposalResults = [];
   if (readResults.length > 0) replica.readResults = [];
   if (serve.length > 0) replica.serve = [];
   if (events.length > 0) replica.events = [];
-  return { sends, persist, apply, proposals: proposalResults, reads: readResults, serve, events };
+  const { pullSnapshot: pull, discardSnapshot: discard, snapshotWanted } = replica;
+  replica.pullSnapshot = undefined;
+  replica.discardSnapshot = undefined;
+  replica.snapshotWanted = false;
+  return { sends, persist, apply, install, pull, discard, snapshotWanted, proposals: proposalResults, reads: readResults, serve, events };
 }
 
 /** I5. */

@@ -10,12 +10,23 @@ import { InvariantViolation } from "../../base/invariant.ts";
 import type { Prng } from "../../base/prng.ts";
 import type { Ballot } from "./ballot.ts";
 import { type Configuration, quorumOf, votersOf } from "./configuration.ts";
-import type { CoreEvent, DiskRoom, DropReason, FactsToServe, ProposalResult, ReadResult, Recovered, RequestNumber } from "./effects.ts";
+import type {
+  CoreEvent,
+  DiskRoom,
+  DropReason,
+  FactsToServe,
+  ProposalResult,
+  ReadResult,
+  Recovered,
+  RequestNumber,
+  SnapshotToPull,
+} from "./effects.ts";
 import type { Entry } from "./entry.ts";
-import { type Image, ImageQueue, type PersistOp } from "./image.ts";
+import { type Image, ImageQueue, keptBy, type PersistOp } from "./image.ts";
 import { EntryLog } from "./log.ts";
-import type { DiskClaims, LogState, Outgoing, PaxosMessage, PrepareMessage, RequestId } from "./messages.ts";
+import type { DiskClaims, LogState, Outgoing, PrepareMessage, ProtocolMessage, RequestId } from "./messages.ts";
 import type { CoreOptions } from "./options.ts";
+import type { LogPoint, SnapshotMeta } from "./snapshot.ts";
 
 /** Follows `leader`, if it knows one for its promise. `synced` and `match`: this log is the leader's through `match`. */
 export interface Follower {
@@ -39,6 +50,7 @@ export interface PromiseInfo extends LogState {
   readonly storageId: string;
   readonly boot: number;
   readonly configuration: Configuration;
+  readonly compactedThrough: Slot;
   readonly tail?: { readonly after: Slot; readonly entries: readonly Entry[] } | undefined;
 }
 
@@ -69,7 +81,7 @@ export interface Recovery {
 export interface Pull {
   readonly id: RequestId;
   readonly from: NodeId;
-  readonly kind: "facts" | "tail";
+  readonly kind: "facts" | "tail" | "snapshot";
   readonly after: Slot;
   readonly sentAt: number;
 }
@@ -183,6 +195,26 @@ export interface Election {
   hint: { readonly until: number; readonly fromRound: number; readonly fireAt: number } | undefined;
 }
 
+/** What this node knows of snapshots: its own, and those that it is after (`snapshots.ts`). */
+export interface Snapshots {
+  /** On this disk, and through entries that the disk knows to be decided. */
+  newest: SnapshotMeta | undefined;
+  /** On this disk, and not yet that. */
+  made: SnapshotMeta | undefined;
+  /** Of own snapshots, oldest first: where the log may begin. `appendedBytes` is as of when each was the newest. */
+  points: { readonly point: LogPoint; readonly appendedBytes: number }[];
+  /** The lowest slot whose snapshot a peer pulls from here. */
+  servedFrom: Slot | undefined;
+  /** Peers that were asked, and what they have; nothing where they could not help. */
+  readonly offers: Map<NodeId, SnapshotMeta | undefined>;
+  /** That is being pulled. */
+  pulling: SnapshotToPull | undefined;
+  /** The log begins after it, in memory; not yet on the disk. */
+  installing: SnapshotMeta | undefined;
+  /** The log has been compacted, and no snapshot is there to begin with: nothing can be applied, and this node leads nobody (rule S3). */
+  missing: boolean;
+}
+
 /** A configuration, and what is asked of it at every step. */
 interface Electorate {
   readonly configuration: Configuration;
@@ -236,6 +268,10 @@ export class Replica {
   /** The last slot that was handed out to be applied. */
   handedOut: Slot;
 
+  readonly snapshots: Snapshots;
+  /** Of records, by this process: tells how much came between two moments. */
+  appendedBytes = 0;
+
   /** Of the disk, as the runtime last saw it (rule F6). */
   room: DiskRoom = "enough";
   ops: PersistOp[] = [];
@@ -248,6 +284,9 @@ export class Replica {
   proposalResults: ProposalResult[] = [];
   readResults: ReadResult[] = [];
   serve: FactsToServe[] = [];
+  pullSnapshot: SnapshotToPull | undefined;
+  discardSnapshot: SnapshotMeta | undefined;
+  snapshotWanted = false;
   events: CoreEvent[] = [];
   fenced: string | undefined;
 
@@ -265,8 +304,9 @@ export class Replica {
     this.cut = image.cut;
     this.#decidedThrough = image.decidedThrough;
     this.#electorate = electorateOf(image.configuration, this.node);
-    this.appliedThrough = image.compactedThrough;
-    this.handedOut = image.compactedThrough;
+    this.snapshots = newSnapshots(recovered);
+    this.appliedThrough = recovered.snapshot?.slot ?? image.compactedThrough;
+    this.handedOut = this.appliedThrough;
     this.probation = this.voters.length > 1 ? { until: options.probationTicks, heard: new Set() } : undefined;
     // Rounds begin at a tick of each node's own: nodes that were started together would otherwise campaign together.
     this.election = newElection({
@@ -306,7 +346,7 @@ export class Replica {
   /** Through here the disk holds what memory holds, whatever of this step is not handed out yet. */
   get storedThrough(): Slot {
     let through = this.images.storedThrough;
-    for (const op of this.ops) if (op.type === "truncate") through = minSlot(through, slot(op.from - 1));
+    for (const op of this.ops) through = minSlot(through, keptBy(op));
     return through;
   }
 
@@ -329,6 +369,7 @@ export class Replica {
     if (op?.type === "append") (op.entries as Entry[]).push(entry);
     else this.ops.push({ type: "append", entries: [entry] });
     this.opsBytes += entry.record.length;
+    this.appendedBytes += entry.record.length;
     this.dirty = true;
   }
 
@@ -358,13 +399,13 @@ export class Replica {
       decidedThrough: this.#decidedThrough,
       configuration: this.configuration,
       cut: this.cut,
-      compactedThrough: log.compactedThrough,
-      compactedOrigin: log.compactedOrigin,
-      compactedChain: log.compactedChain,
+      compactedThrough: log.begin.slot,
+      compactedOrigin: log.begin.origin,
+      compactedChain: log.begin.chain,
     };
   }
 
-  send(to: NodeId, message: PaxosMessage): void {
+  send(to: NodeId, message: ProtocolMessage): void {
     this.sends.push({ to, message });
   }
 
@@ -373,7 +414,7 @@ export class Replica {
     return { boot: this.boot, count: this.requests };
   }
 
-  drop(from: NodeId, message: PaxosMessage["type"], reason: DropReason): void {
+  drop(from: NodeId, message: ProtocolMessage["type"], reason: DropReason): void {
     this.events.push({ type: "dropped", from, message, reason });
   }
 
@@ -381,6 +422,23 @@ export class Replica {
   fence(reason: string): void {
     this.fenced ??= reason;
   }
+}
+
+function newSnapshots({ image, snapshot }: Recovered): Snapshots {
+  return {
+    newest: snapshot,
+    made: undefined,
+    points: snapshot === undefined ? [] : [{ point: pointOf(snapshot), appendedBytes: 0 }],
+    servedFrom: undefined,
+    offers: new Map(),
+    pulling: undefined,
+    installing: undefined,
+    missing: snapshot === undefined && image.compactedThrough > 0,
+  };
+}
+
+export function pointOf({ slot: at, origin, chain }: LogPoint): LogPoint {
+  return { slot: at, origin, chain };
 }
 
 export function newFollower(): Follower {

@@ -33,6 +33,11 @@ export class Extents {
     for (const [index, op] of ops.entries()) {
       const address = addresses[index];
       invariant(address !== undefined, "every operation has a place");
+      if (op.type === "install") {
+        if (op.keepTail) this.compactThrough(op.point.slot);
+        else this.#clear();
+        continue;
+      }
       const from = op.type === "truncate" ? op.from : op.entries[0]?.slot;
       if (from !== undefined) this.#truncateFrom(from);
       if (op.type === "append") this.#append(op.entries, address);
@@ -51,6 +56,11 @@ export class Extents {
       bytes = 0;
       first = index + 1;
     }
+  }
+
+  #clear(): void {
+    this.#list = [];
+    this.#head = 0;
   }
 
   #truncateFrom(from: Slot): void {

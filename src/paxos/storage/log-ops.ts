@@ -1,9 +1,9 @@
 /**
- * Bytes of a batch's operations, as they stand in a frame (protocol, 5.2), little-endian: `1 u8 | 0 x 7 | from u64 | last u64` truncates, and
- * `2 u8 | 0 x 3 | count u32 | records` appends. Records are as they were sent, so one can be read from the disk by itself.
+ * Bytes of a batch's operations, as they stand in a frame (protocol, 5.2), little-endian: `1 u8 | 0 x 7 | from u64 | last u64` truncates,
+ * `2 u8 | 0 x 3 | count u32 | records` appends, and `3 u8 | keepTail u8 | prio u16 | node u32 | slot u64 | round u64 | chain u32` begins the log after a snapshot. Records are as they were sent, so one can be read from the disk by itself.
  */
 import { OracleError } from "../../base/errors.ts";
-import { slot } from "../../base/ids.ts";
+import { type NodeId, slot } from "../../base/ids.ts";
 import { invariant, unreachable } from "../../base/invariant.ts";
 import { type FrameAddress, OP_LENGTH_BYTES } from "../../disk/frame.ts";
 import { decodeEntry, type Entry, RECORD_OVERHEAD, recordLength } from "../core/entry.ts";
@@ -11,7 +11,9 @@ import type { PersistOp } from "../core/image.ts";
 
 const TRUNCATE = 1;
 const APPEND = 2;
+const INSTALL = 3;
 const TRUNCATE_BYTES = 24;
+const INSTALL_BYTES = 28;
 
 /** Where the first record stands in an append. */
 const RECORDS_AT = 8;
@@ -37,6 +39,19 @@ export function encodeOp(op: PersistOp): Uint8Array {
       }
       return bytes;
     }
+    case "install": {
+      const { slot: at, origin, chain } = op.point;
+      const bytes = new Uint8Array(INSTALL_BYTES);
+      const view = new DataView(bytes.buffer);
+      bytes[0] = INSTALL;
+      bytes[1] = op.keepTail ? 1 : 0;
+      view.setUint16(2, origin.prio, true);
+      view.setUint32(4, origin.node, true);
+      view.setBigUint64(8, BigInt(at), true);
+      view.setBigUint64(16, BigInt(origin.round), true);
+      view.setUint32(24, chain, true);
+      return bytes;
+    }
     default:
       return unreachable(op);
   }
@@ -47,6 +62,14 @@ export function decodeOp(bytes: Uint8Array): PersistOp {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes[0] === TRUNCATE && bytes.length === TRUNCATE_BYTES) {
     return { type: "truncate", from: slot(Number(view.getBigUint64(8, true))), last: slot(Number(view.getBigUint64(16, true))) };
+  }
+  if (bytes[0] === INSTALL && bytes.length === INSTALL_BYTES && (bytes[1] ?? 2) <= 1) {
+    const origin = { round: Number(view.getBigUint64(16, true)), prio: view.getUint16(2, true), node: view.getUint32(4, true) as NodeId };
+    return {
+      type: "install",
+      point: { slot: slot(Number(view.getBigUint64(8, true))), origin, chain: view.getUint32(24, true) },
+      keepTail: bytes[1] === 1,
+    };
   }
   if (bytes[0] !== APPEND || bytes.length < RECORDS_AT) throw new OracleError("TSO_WRONG_FORMAT", "not an operation of the log");
   const count = view.getUint32(4, true);

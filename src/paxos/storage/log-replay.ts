@@ -10,6 +10,7 @@ import { configurationCodec } from "../core/configuration.ts";
 import type { OriginRun } from "../core/effects.ts";
 import { continues, decodeEntry, type Entry } from "../core/entry.ts";
 import type { Image } from "../core/image.ts";
+import type { LogPoint } from "../core/snapshot.ts";
 import { Extents } from "./extents.ts";
 import { addressesOf, decodeOp } from "./log-ops.ts";
 
@@ -24,6 +25,8 @@ export class LogReplay {
   readonly extents = new Extents();
   image: Image | undefined;
   entriesRead = 0;
+  /** Nothing was dropped before what is read. */
+  #isWhole = false;
   #runs: OriginRun[] = [];
   /** From what is decided on. */
   #tail: Entry[] = [];
@@ -34,6 +37,7 @@ export class LogReplay {
 
   /** Nothing was dropped: the frames that follow are all there ever were. */
   begin(): void {
+    this.#isWhole = true;
     this.#end = { slot: slot(0), origin: BALLOT_ZERO, chain: 0 };
   }
 
@@ -42,6 +46,7 @@ export class LogReplay {
     const decoded = ops.map(decodeOp);
     for (const op of decoded) {
       if (op.type === "truncate") this.#truncate(op.from, op.last);
+      else if (op.type === "install") this.#install(op.point, op.keepTail);
       else for (const entry of op.entries) this.#append(entry);
     }
     this.extents.note(decoded, addressesOf(ops, address));
@@ -90,6 +95,24 @@ export class LogReplay {
     while ((this.#runs.at(-1)?.from ?? 0) >= from) this.#runs.pop();
     this.#configurations = this.#configurations.filter((entry) => entry.slot < from);
     this.#end = this.#tail.at(-1); // there, since what is decided is; or compacted by now
+  }
+
+  /** S2. Everything before it is gone, whatever it was; and what follows too, unless it follows that very entry. */
+  #install(point: LogPoint, keepTail: boolean): void {
+    if (this.image !== undefined && point.slot <= this.image.decidedThrough)
+      throw unfit(`a snapshot through ${point.slot} replaces entries that are decided`);
+    if (keepTail) {
+      const kept = this.#tail.find((entry) => entry.slot === point.slot);
+      const wasDropped = !this.#isWhole && (this.#tail[0]?.slot ?? Number.POSITIVE_INFINITY) > point.slot; // with the segments before
+      if (kept === undefined ? !wasDropped : kept.chain !== point.chain || !sameBallot(kept.origin, point.origin))
+        throw unfit(`a snapshot through ${point.slot} keeps what follows, and another entry stands there`);
+      this.#configurations = this.#configurations.filter((entry) => entry.slot > point.slot);
+      return;
+    }
+    this.#tail = [];
+    this.#runs = [];
+    this.#configurations = [];
+    this.#end = point;
   }
 
   /** What the image says of the log is what was read. */

@@ -3,12 +3,13 @@
  * rejected write nothing more is believed: the node stops, for its memory is ahead of its disk.
  */
 import type { NodeId, Slot } from "../../base/ids.ts";
-import type { Ballot } from "../core/ballot.ts";
-import type { Configuration } from "../core/configuration.ts";
 import type { Recovered } from "../core/effects.ts";
 import type { Entry } from "../core/entry.ts";
 import type { Founding } from "../core/founding.ts";
 import type { PersistBatch } from "../core/image.ts";
+import type { SnapshotMeta } from "../core/snapshot.ts";
+
+export type { SnapshotMeta } from "../core/snapshot.ts";
 
 export interface LogStorage {
   readonly engine: StorageEngine;
@@ -67,21 +68,6 @@ export interface EntryRange {
   readonly after: Slot;
   readonly through: Slot;
   readonly maxBytes: number;
-}
-
-/** A state image through a slot, and what a log that begins after it must know. */
-export interface SnapshotMeta {
-  /** 128 random bits in hex. */
-  readonly id: string;
-  readonly slot: Slot;
-  /** Of the entry at `slot`. */
-  readonly origin: Ballot;
-  readonly chain: number;
-  /** As of `slot`. */
-  readonly configuration: Configuration;
-  readonly bytes: number;
-  /** Of all bytes, in hex. */
-  readonly sha256: string;
 }
 
 /** Where a snapshot's bytes go while they come in. Nothing of it is seen by anyone before `finish` returned. */

@@ -97,10 +97,14 @@ class MemoryStorage implements LogStorage {
     this.#requireOpen();
     const held = this.#held;
     invariant(held.image !== undefined, "only a member's disk has a log");
-    const begin = held.image.compactedThrough;
+    let begin = held.image.compactedThrough;
     for (const op of ops) {
-      if (op.type === "append") held.entries.push(...op.entries);
-      else held.entries.length = Math.max(0, op.from - begin - 1);
+      if (op.type === "append") for (const entry of op.entries) held.entries.push(entry);
+      else if (op.type === "truncate") held.entries.length = Math.max(0, op.from - begin - 1);
+      else {
+        held.entries = op.keepTail ? held.entries.slice(op.point.slot - begin) : [];
+        begin = op.point.slot;
+      }
     }
     held.entries.splice(0, image.compactedThrough - begin);
     held.image = image;

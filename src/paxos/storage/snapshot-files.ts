@@ -7,27 +7,13 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { OracleError } from "../../base/errors.ts";
 import { invariant } from "../../base/invariant.ts";
-import { type Codec, createCodec, record, text, whole } from "../../base/shape.ts";
+import { type Codec, createCodec } from "../../base/shape.ts";
 import { type Disk, type DiskFile, isErrno } from "../../disk/disk.ts";
 import { guardStorage } from "../../disk/storage-error.ts";
-import { randomId } from "../core/charter.ts";
-import { configurationShape, slotShape } from "../core/configuration.ts";
-import { ballotShape, chainShape } from "../core/image-codec.ts";
-import type { SnapshotMeta, SnapshotSink } from "./log-storage.ts";
+import { type SnapshotMeta, snapshotMetaShape } from "../core/snapshot.ts";
+import type { SnapshotSink } from "./log-storage.ts";
 
-const metaCodec: Codec<SnapshotMeta> = createCodec(
-  "a snapshot's description",
-  1,
-  record<SnapshotMeta>({
-    id: randomId,
-    slot: slotShape,
-    origin: ballotShape,
-    chain: chainShape,
-    configuration: configurationShape,
-    bytes: whole(),
-    sha256: text,
-  }),
-);
+const metaCodec: Codec<SnapshotMeta> = createCodec("a snapshot's description", 1, snapshotMetaShape);
 
 const META_NAME = /^([0-9a-f]{32})\.meta$/;
 const OUR_NAME = /^[0-9a-f]{32}\.(data|meta|meta\.tmp)$/;

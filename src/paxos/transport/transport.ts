@@ -101,6 +101,7 @@ export function laneOf(message: PaxosMessage): Lane {
     case "promise":
       return message.tail === undefined ? "control" : "bulk";
     case "fetch-reply":
+    case "snapshot-chunk":
       return "transfer";
     case "heartbeat":
     case "heartbeat-reply":
@@ -112,6 +113,7 @@ export function laneOf(message: PaxosMessage): Lane {
     case "decide":
     case "catchup-hint":
     case "fetch-request":
+    case "snapshot-request":
     case "read-request":
     case "read-reply":
       return "control";

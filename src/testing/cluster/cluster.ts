@@ -18,6 +18,7 @@ import { type Arrivals, Network } from "./network.ts";
 import type { ClusterObserver } from "./observed.ts";
 import { SimulatedProcess } from "./process.ts";
 import type { ClusterSettings } from "./settings.ts";
+import type { SnapshotStep } from "./snapshots.ts";
 import type { MessageFate, Trace } from "./trace.ts";
 import { TraceHash } from "./trace-hash.ts";
 import { Tracer } from "./tracer.ts";
@@ -30,6 +31,7 @@ export type ClusterEvent =
   | { readonly type: "load"; readonly process: SimulatedProcess; readonly after: number; readonly through: number }
   | { readonly type: "serve"; readonly process: SimulatedProcess; readonly facts: FactsToServe }
   | { readonly type: "input"; readonly process: SimulatedProcess; readonly input: TurnInput }
+  | { readonly type: "snapshot"; readonly process: SimulatedProcess; readonly step: SnapshotStep }
   | { readonly type: "client"; readonly client: number }
   | { readonly type: "patience"; readonly client: number; readonly round: number }
   /** Undefined for one that is still to be thought of. */
@@ -246,13 +248,20 @@ export class Cluster {
       case "input":
         process.put(event.input);
         break;
+      case "snapshot": {
+        const { input, next } = process.snapshots.carryOut(event.step);
+        if (next !== undefined) this.#later(process, next);
+        if (input === undefined) return;
+        process.put(input);
+        break;
+      }
     }
     this.touch(process);
   }
 
   /** An event, of which there is a trace. */
   count(what: string, index: number): void {
-    this.counts.events += 1;
+    if (!what.startsWith("snapshot")) this.counts.events += 1; // they come by the hundred, and are not what a run is about
     this.hash.note(this.#code(what) + index * 64);
     this.hash.note(this.#now);
   }
@@ -351,6 +360,8 @@ export class Cluster {
       const { from, through } = actions.load;
       this.at(this.#now + process.disk.readDelay(), { type: "load", process, after: from - 1, through });
     }
+    if (actions.capture !== undefined) this.#later(process, process.snapshots.captured(actions.capture));
+    for (const step of actions.snapshots) this.#later(process, step);
     for (const facts of actions.serve) this.at(this.#now + process.disk.readDelay(), { type: "serve", process, facts });
     this.#tracer?.carriedOut(process, actions);
     if (!process.impostor) this.#tellHost(process, actions);
@@ -362,6 +373,13 @@ export class Cluster {
       process.turnIsDue = true;
       this.at(this.#now + 1, { type: "turn", process });
     }
+  }
+
+  /** After all that was begun before. */
+  #later(process: SimulatedProcess, step: SnapshotStep): void {
+    const { snapshots, disk } = process;
+    snapshots.busyUntil = Math.max(snapshots.busyUntil, this.#now) + disk.readDelay();
+    this.at(snapshots.busyUntil, { type: "snapshot", process, step });
   }
 
   #tellHost(process: SimulatedProcess, { settled, answered, leadership, events }: Actions): void {
@@ -421,6 +439,7 @@ const MESSAGE_BYTES = 60;
 /** About. The only look that is taken into a message. */
 function bytesOf(message: PaxosMessage): number {
   let bytes = MESSAGE_BYTES;
+  if ("bytes" in message) bytes += message.bytes?.length ?? 0;
   if ("entries" in message) for (const { record } of message.entries) bytes += record.length;
   return bytes;
 }

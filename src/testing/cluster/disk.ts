@@ -8,6 +8,7 @@ import type { DiskRoom, OriginRun, Recovered } from "../../paxos/core/effects.ts
 import { continues, type Entry } from "../../paxos/core/entry.ts";
 import type { Genesis } from "../../paxos/core/genesis.ts";
 import type { Image, PersistBatch } from "../../paxos/core/image.ts";
+import type { LogPoint, SnapshotMeta } from "../../paxos/core/snapshot.ts";
 import { drawBetween } from "./network.ts";
 import { type ObservedDisk, Violation } from "./observed.ts";
 
@@ -27,6 +28,7 @@ export class SimulatedDisk implements ObservedDisk {
   readonly #prng: Prng;
   #image: Image;
   #entries: Entry[];
+  readonly #snapshots = new Map<string, { readonly meta: SnapshotMeta; readonly bytes: Uint8Array }>();
   #boot = 0;
   #writing: PersistBatch | undefined;
   /** No write ends before. */
@@ -35,6 +37,8 @@ export class SimulatedDisk implements ObservedDisk {
   room: DiskRoom = "enough";
   /** The next write fails. */
   failing = false;
+  /** Snapshots were taken from it, and none has taken their place. */
+  lostSnapshots = false;
   /** No write takes longer than usual. */
   clean = false;
 
@@ -55,7 +59,39 @@ export class SimulatedDisk implements ObservedDisk {
   }
 
   entry(at: Slot): Entry | undefined {
-    return this.#entries[at - 1];
+    return this.#entries[at - this.#begin - 1];
+  }
+
+  /** The newest that a process could begin with. */
+  get snapshot(): SnapshotMeta | undefined {
+    const { compactedThrough, decidedThrough } = this.#image;
+    return [...this.#snapshots.values()]
+      .map(({ meta }) => meta)
+      .filter((meta) => meta.slot >= compactedThrough && meta.slot <= decidedThrough)
+      .toSorted((a, b) => b.slot - a.slot)[0];
+  }
+
+  addSnapshot(meta: SnapshotMeta, bytes: Uint8Array): void {
+    this.#snapshots.set(meta.id, { meta, bytes });
+    this.lostSnapshots = false;
+  }
+
+  snapshotBytes(id: string): Uint8Array | undefined {
+    return this.#snapshots.get(id)?.bytes;
+  }
+
+  dropSnapshot(id: string): void {
+    this.#snapshots.delete(id);
+  }
+
+  /** All of them, as when their files are damaged. */
+  loseSnapshots(): void {
+    this.#snapshots.clear();
+    this.lostSnapshots = true;
+  }
+
+  get #begin(): number {
+    return this.#image.compactedThrough;
   }
 
   /** A copy of the directory, as of now, with a device of its own. */
@@ -67,6 +103,7 @@ export class SimulatedDisk implements ObservedDisk {
       createPrng(this.#prng.below(2 ** 32)),
     );
     copied.#boot = this.#boot;
+    for (const [id, snapshot] of this.#snapshots) copied.#snapshots.set(id, snapshot);
     return copied;
   }
 
@@ -108,16 +145,17 @@ export class SimulatedDisk implements ObservedDisk {
 
   /** At least one entry, if there is one, and no more than `maxBytes` where there are more. */
   read(after: number, through: number, maxBytes: number): readonly Entry[] {
+    if (after < this.#begin) return []; // compacted meanwhile
     let bytes = 0;
     let end = after;
     while (end < through) {
-      const entry = this.#entries[end];
-      if (entry === undefined) throw new Violation("disk", "what is read was written", { after, through, end: this.#entries.length });
+      const entry = this.#entries[end - this.#begin];
+      if (entry === undefined) throw new Violation("disk", "what is read was written", { after, through, last: this.#last });
       bytes += entry.record.length;
       if (bytes > maxBytes && end > after) break;
       end += 1;
     }
-    return this.#entries.slice(after, end);
+    return this.#entries.slice(after - this.#begin, end - this.#begin);
   }
 
   /** What a process on this disk begins with. One that is started is counted; a copy was, when its original started. */
@@ -129,8 +167,11 @@ export class SimulatedDisk implements ObservedDisk {
       const last = runs.at(-1)?.origin;
       if (last?.round !== origin.round || last.node !== origin.node || last.prio !== origin.prio) runs.push({ from, origin });
     }
-    const tail = this.#entries.slice(Math.max(0, this.#image.decidedThrough - 1 - this.#prng.below(3)));
-    return { node, storageId: this.storageId, boot: this.#boot, image: this.#image, runs, tail };
+    const tail = this.#entries.slice(Math.max(0, this.#image.decidedThrough - this.#begin - 1 - this.#prng.below(3)));
+    const { snapshot } = this;
+    if (snapshot === undefined && this.#begin > 0) this.lostSnapshots = true; // one that was staged, and never installed, does not count
+    for (const { meta } of [...this.#snapshots.values()]) if (meta !== snapshot) this.#snapshots.delete(meta.id);
+    return { node, storageId: this.storageId, boot: this.#boot, image: this.#image, runs, tail, snapshot };
   }
 
   #finish(durable: boolean): void {
@@ -140,25 +181,52 @@ export class SimulatedDisk implements ObservedDisk {
     if (!durable) return;
     for (const op of batch.ops) {
       if (op.type === "append") for (const entry of op.entries) this.#append(entry);
+      else if (op.type === "install") this.#install(op.point, op.keepTail);
       else this.#truncate(op.from, op.last);
     }
-    this.#image = batch.image;
+    this.#compact(batch.image);
     this.#check();
   }
 
+  get #last(): number {
+    return this.#begin + this.#entries.length;
+  }
+
   #append(entry: Entry): void {
-    const last = this.#entries.at(-1);
-    if (entry.slot !== this.#entries.length + 1)
-      throw new Violation("disk", "entries are written one after the other", { slot: entry.slot, last: last?.slot });
-    if (!continues(last?.chain ?? 0, entry)) throw new Violation("disk", "an entry continues the chain of the log", { slot: entry.slot });
+    const last = this.#entries.at(-1)?.chain ?? this.#image.compactedChain;
+    if (entry.slot !== this.#last + 1) throw new Violation("disk", "entries are written one after the other", { slot: entry.slot, last: this.#last });
+    if (!continues(last, entry)) throw new Violation("disk", "an entry continues the chain of the log", { slot: entry.slot });
     this.#entries.push(entry);
   }
 
   #truncate(from: Slot, last: Slot): void {
-    if (last !== this.#entries.length) throw new Violation("disk", "a truncation names the end of the log", { last, end: this.#entries.length });
+    if (last !== this.#last) throw new Violation("disk", "a truncation names the end of the log", { last, end: this.#last });
     if (from <= this.#image.decidedThrough)
       throw new Violation("disk", "what is decided is never cut off", { from, decidedThrough: this.#image.decidedThrough });
-    this.#entries.length = Math.min(this.#entries.length, from - 1);
+    this.#entries.length = Math.min(this.#entries.length, from - 1 - this.#begin);
+  }
+
+  /** The image follows with the rest of the batch; until then the log's beginning is what this says. */
+  #install({ slot: at, origin, chain }: LogPoint, keepTail: boolean): void {
+    const kept = this.entry(at);
+    if (keepTail && (kept?.chain !== chain || kept.origin.round !== origin.round || kept.origin.node !== origin.node))
+      throw new Violation("disk", "a snapshot keeps what follows its own entry", { at, chain, there: kept?.chain });
+    this.#entries = keepTail ? this.#entries.slice(at - this.#begin) : [];
+    this.#image = { ...this.#image, compactedThrough: at, compactedOrigin: origin, compactedChain: chain };
+  }
+
+  #compact(image: Image): void {
+    const count = image.compactedThrough - this.#begin;
+    if (count < 0 || count > this.#entries.length)
+      throw new Violation("disk", "a log is compacted through one of its entries", {
+        from: this.#begin,
+        through: image.compactedThrough,
+        last: this.#last,
+      });
+    if (count > 0) this.#entries = this.#entries.slice(count);
+    this.#image = image;
+    if (image.compactedThrough > 0 && ![...this.#snapshots.values()].some(({ meta }) => meta.slot >= image.compactedThrough) && !this.lostSnapshots)
+      throw new Violation("disk", "only what a snapshot on this disk covers is compacted (S4)", { through: image.compactedThrough });
   }
 
   /** The image speaks of the log that is there. */
@@ -167,11 +235,11 @@ export class SimulatedDisk implements ObservedDisk {
     const last = this.#entries.at(-1);
     const { origin, chain } = last ?? { origin: image.compactedOrigin, chain: image.compactedChain };
     const agrees =
-      image.last === this.#entries.length &&
+      image.last === this.#last &&
       image.lastChain === chain &&
       image.lastOrigin.round === origin.round &&
       image.lastOrigin.node === origin.node &&
       image.lastOrigin.prio === origin.prio;
-    if (!agrees) throw new Violation("disk", "an image names the end of its log", { image: image.last, log: slot(this.#entries.length) });
+    if (!agrees) throw new Violation("disk", "an image names the end of its log", { image: image.last, log: slot(this.#last) });
   }
 }

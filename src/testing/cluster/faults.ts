@@ -15,6 +15,8 @@ export type Fault =
   | { readonly type: "crash" | "pause" | "diskStall" | "duplicate"; readonly node: number; readonly forUs: number }
   /** The disk has no room, or little (rule F6). Writes succeed: what is left is for votes. */
   | { readonly type: "diskRoom"; readonly node: number; readonly room: "low" | "none"; readonly forUs: number }
+  /** It crashes, and none of its snapshots can be read afterwards. */
+  | { readonly type: "snapshotLoss"; readonly node: number; readonly forUs: number }
   /** The next write fails, though it may be on the disk. */
   | { readonly type: "writeError"; readonly node: number }
   /** These links are cut, and no others. `flaps`: so often they come and go meanwhile. */
@@ -195,6 +197,15 @@ export class Faults {
         cluster.setRoom(index, fault.room);
         this.#later(fault.forUs, () => cluster.setRoom(index, "enough"));
         return true;
+      case "snapshotLoss": {
+        // One at a time, and where others know what it had: a state that nobody has cannot come back.
+        const others = cluster.nodes.some(({ disk }) => disk.lostSnapshots);
+        if (process === undefined || others || cluster.nodes.length < 3) return false;
+        cluster.crash(index);
+        cluster.node(index).disk.loseSnapshots();
+        this.#later(fault.forUs, () => cluster.start(index));
+        return true;
+      }
       case "writeError":
         cluster.node(index).disk.failing = true;
         return true;

@@ -1,6 +1,6 @@
 /** The state machine of the simulation: a list under each key. What it holds depends on the order of every single command. */
 import type { Slot } from "../../base/ids.ts";
-import type { AppliedAt, RestoreSink, SnapshotView, StateMachine } from "../../log.ts";
+import type { AppliedAt, Prepared, RestoreSink, SnapshotView, StateMachine } from "../../log.ts";
 import { mix } from "./trace-hash.ts";
 
 export interface Command {
@@ -66,11 +66,55 @@ export class ListMachine implements StateMachine {
     return [...(this.#lists.get(key) ?? [])];
   }
 
+  /** A copy: what is applied later is not in it. */
   capture(): SnapshotView {
-    throw new Error("snapshots are not in this simulation");
+    const bytes = this.#encode();
+    return { chunks: () => [bytes], release: () => undefined };
   }
 
   stage(): RestoreSink {
-    throw new Error("snapshots are not in this simulation");
+    const chunks: Uint8Array[] = [];
+    return {
+      write: (chunk) => void chunks.push(chunk),
+      finish: () => this.prepare(Buffer.concat(chunks)),
+      discard: () => undefined,
+    };
   }
+
+  prepare(bytes: Uint8Array): Prepared {
+    const { applied, hash, lists } = decodeState(bytes);
+    return {
+      install: () => {
+        this.#lists.clear();
+        for (const [key, values] of lists) this.#lists.set(key, [...values]);
+        this.#applied = applied;
+        this.#hash = hash;
+      },
+      discard: () => undefined,
+    };
+  }
+
+  #encode(): Uint8Array {
+    const words = [this.#applied, this.#hash];
+    for (const [key, values] of this.#lists) words.push(key, values.length, ...values);
+    const bytes = new Uint8Array(words.length * 4);
+    const view = new DataView(bytes.buffer);
+    for (const [index, word] of words.entries()) view.setInt32(index * 4, word);
+    return bytes;
+  }
+}
+
+function decodeState(bytes: Uint8Array): { readonly applied: number; readonly hash: number; readonly lists: ReadonlyMap<number, readonly number[]> } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const lists = new Map<number, number[]>();
+  for (let at = 8; at < bytes.length; ) {
+    const key = view.getUint32(at);
+    const length = view.getUint32(at + 4);
+    lists.set(
+      key,
+      Array.from({ length }, (_, index) => view.getUint32(at + 8 + index * 4)),
+    );
+    at += 8 + length * 4;
+  }
+  return { applied: view.getInt32(0), hash: view.getInt32(4), lists };
 }

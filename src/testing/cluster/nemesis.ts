@@ -27,11 +27,13 @@ export class Nemesis {
     duplicate: 0,
     attack: 0,
     diskRoom: 0,
+    snapshotLoss: 0,
   };
   readonly #cluster: Cluster;
   readonly #settings: FaultSettings;
   readonly #prng: Prng;
   readonly #fullDisks: Prng;
+  readonly #losses: Prng;
   /** Of the slowest node. */
   readonly #electionUs: number;
   /** An attack goes on until then: nothing comes between. */
@@ -43,6 +45,7 @@ export class Nemesis {
     this.#settings = settings.faults;
     this.#prng = prng;
     this.#fullDisks = createPrng(settings.faults.fullDisk.seed);
+    this.#losses = createPrng(settings.faults.lostSnapshots?.seed ?? 0);
     this.#electionUs = options.electionTicks * Math.max(...settings.ticksUs);
   }
 
@@ -62,9 +65,22 @@ export class Nemesis {
     const kind = this.#drawKind();
     const faults = kind === undefined ? NOTHING : kind === "attack" ? this.#attack() : this.#now(this.#single(kind));
     if (kind !== undefined && faults.length > 0) this.counts[kind] += 1;
-    if (!this.#fullDisks.chance(this.#settings.fullDisk.chance)) return faults;
-    this.counts.diskRoom += 1;
-    return [...this.#now(this.#fullDisk()), ...faults];
+    return [...this.#besides(), ...faults];
+  }
+
+  #besides(): readonly ScheduledFault[] {
+    const { fullDisk, lostSnapshots } = this.#settings;
+    const besides: Fault[] = [];
+    if (this.#fullDisks.chance(fullDisk.chance)) {
+      this.counts.diskRoom += 1;
+      besides.push(this.#fullDisk());
+    }
+    if (lostSnapshots !== undefined && this.#losses.chance(lostSnapshots.chance)) {
+      this.counts.snapshotLoss += 1;
+      const node = 1 + this.#losses.below(this.#cluster.nodes.length);
+      besides.push({ type: "snapshotLoss", node, forUs: drawBetween(this.#losses, this.#settings.lastsUs) });
+    }
+    return besides.map((fault) => ({ atUs: this.#cluster.now, fault }));
   }
 
   /** The leader's disk, half of the time; in the end perhaps all of them. */
@@ -90,7 +106,7 @@ export class Nemesis {
     return undefined;
   }
 
-  #single(kind: Exclude<FaultKind, "attack" | "diskRoom">): Fault | undefined {
+  #single(kind: Exclude<FaultKind, "attack" | "diskRoom" | "snapshotLoss">): Fault | undefined {
     const index = this.#victim();
     const { nodes } = this.#cluster;
     const node = index + 1;

@@ -9,6 +9,7 @@ import type { Actions, Turn } from "../../paxos/turn.ts";
 /** What would be left after a power cut at this moment. */
 export interface ObservedDisk {
   readonly image: Image;
+  /** Nothing where the log was compacted. */
   entry(at: Slot): Entry | undefined;
 }
 

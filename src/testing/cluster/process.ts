@@ -2,7 +2,7 @@
 
 import type { Epoch } from "../../base/epoch.ts";
 import type { NodeId } from "../../base/ids.ts";
-import type { Prng } from "../../base/prng.ts";
+import { createPrng, type Prng } from "../../base/prng.ts";
 import type { PaxosMessage } from "../../paxos/core/messages.ts";
 import type { CoreOptions } from "../../paxos/core/options.ts";
 import { Sessions } from "../../paxos/core/sessions.ts";
@@ -10,6 +10,7 @@ import { Turn, type TurnInput } from "../../paxos/turn.ts";
 import type { SimulatedDisk } from "./disk.ts";
 import { ListMachine } from "./machine.ts";
 import type { ClusterObserver, ObservedProcess } from "./observed.ts";
+import { SimulatedSnapshots } from "./snapshots.ts";
 import type { Tracer } from "./tracer.ts";
 
 export interface ProcessStart {
@@ -42,6 +43,7 @@ export class SimulatedProcess implements ObservedProcess {
   readonly disk: SimulatedDisk;
   readonly turn: Turn;
   readonly machine: ListMachine;
+  readonly snapshots: SimulatedSnapshots;
   readonly tickUs: number;
   readonly impostor: boolean;
   readonly #sessions = new Sessions();
@@ -69,6 +71,10 @@ export class SimulatedProcess implements ObservedProcess {
     this.machine = new ListMachine((at, payload) => {
       for (const observer of observers) observer.applied(this, at, payload);
     });
+    const { snapshot } = recovered;
+    const bytes = snapshot && disk.snapshotBytes(snapshot.id);
+    if (bytes !== undefined) this.machine.prepare(bytes).install();
+    this.snapshots = new SimulatedSnapshots(disk, this.machine, createPrng(nonce));
     this.turn = new Turn({ recovered, options, random, machine: this.machine });
   }
 

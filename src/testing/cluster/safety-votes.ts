@@ -4,7 +4,7 @@
  */
 import type { NodeId, Slot } from "../../base/ids.ts";
 import { type Ballot, ballotText, compareBallots, sameBallot } from "../../paxos/core/ballot.ts";
-import { type Configuration, isVoter, type Member, quorumOf } from "../../paxos/core/configuration.ts";
+import { type Configuration, configurationCodec, isVoter, type Member, quorumOf } from "../../paxos/core/configuration.ts";
 import { type ObservedProcess, Violation } from "./observed.ts";
 import { ancestorAt, entryText, hasEntry, type LogNode, type LogTree } from "./safety-log.ts";
 
@@ -46,6 +46,15 @@ export class ChosenLog {
 
   at(slot: Slot): LogNode | undefined {
     return this.#chosen[slot];
+  }
+
+  /** As of a slot that is chosen. */
+  configurationAt(slot: Slot): Configuration {
+    for (let at = slot; at > 0; at--) {
+      const entry = this.#chosen[at];
+      if (entry?.kind === "config") return configurationCodec.decode(entry.payload);
+    }
+    throw new Violation("config-lemma", "a cluster begins with a configuration", { slot });
   }
 
   /** The highest ballot that anyone led with. */

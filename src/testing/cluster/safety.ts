@@ -4,12 +4,14 @@
  */
 import type { NodeId, Slot } from "../../base/ids.ts";
 import { type Ballot, ballotText, sameBallot } from "../../paxos/core/ballot.ts";
+import type { Configuration } from "../../paxos/core/configuration.ts";
 import type { CoreEvent, RequestNumber } from "../../paxos/core/effects.ts";
 import type { Entry } from "../../paxos/core/entry.ts";
 import type { Image, PersistBatch } from "../../paxos/core/image.ts";
-import type { Outgoing } from "../../paxos/core/messages.ts";
+import type { PaxosMessage } from "../../paxos/core/messages.ts";
 import type { CoreOptions } from "../../paxos/core/options.ts";
 import type { ReplicaView } from "../../paxos/core/replica.ts";
+import type { LogPoint, SnapshotMeta } from "../../paxos/core/snapshot.ts";
 import type { Actions } from "../../paxos/turn.ts";
 import { type ClusterObserver, type ObservedDisk, type ObservedProcess, Violation } from "./observed.ts";
 import { ask, assertApplied, assertFresh, assertSkipped, type Callers, createCallers, Proposals } from "./safety-clients.ts";
@@ -117,7 +119,8 @@ export class SafetyChecker implements ClusterObserver {
     for (const event of actions.events) this.#onEvent(life, event, view);
     if (life.leads && life.reign !== undefined) this.#chosen.extend(life.reign, life.log);
     if (actions.write !== undefined) this.#onWrite(life, actions.write);
-    for (const outgoing of actions.sends) this.#onSend(life, outgoing);
+    for (const { message } of actions.sends) this.#onSend(life, message);
+    if (actions.installed !== undefined) this.#onInstalled(life, actions.installed);
     if (view.role !== "leader") life.leads = false;
     else this.#assertLeads(life, view);
     this.#assertDecided(life, view.image.decidedThrough);
@@ -195,7 +198,8 @@ export class SafetyChecker implements ClusterObserver {
 
   /** A new disk's whole log: once in its life. */
   #readLog({ node, disk }: ObservedProcess): LogNode {
-    let log = this.#tree.root;
+    const { compactedThrough, compactedOrigin, compactedChain } = disk.image;
+    let log = this.#tree.known(compactedThrough, compactedOrigin, compactedChain, node) ?? this.#tree.root;
     while (log.slot < disk.image.last) {
       const entry = disk.entry((log.slot + 1) as Slot);
       if (entry === undefined) throw new Violation("prefix", "a log has no holes", { node, after: entryText(log), last: disk.image.last });
@@ -232,6 +236,10 @@ export class SafetyChecker implements ClusterObserver {
     const fresh: Entry[] = [];
     let log = this.#tree.root;
     for (let at = last; at > 0; at--) {
+      if (at === image.compactedThrough) {
+        log = this.#tree.known(at, image.compactedOrigin, image.compactedChain, node) ?? log;
+        break;
+      }
       const entry = turn.replica.cachedEntry(at);
       if (entry === undefined) throw new Violation("prefix", "what is not decided is in memory", { node, at, last });
       const there = this.#tree.known(entry.slot, entry.origin, entry.chain, node);
@@ -273,6 +281,19 @@ export class SafetyChecker implements ClusterObserver {
         for (const entry of op.entries) log = this.#tree.see(entry, log, node);
         continue;
       }
+      if (op.type === "install") {
+        const point = this.#assertChosen(node, op.point);
+        if (op.keepTail && !hasEntry(log, point))
+          throw new Violation("prefix", "what follows a snapshot is kept only in a log that has its entry", {
+            node,
+            at: op.point.slot,
+            has: entryText(log),
+          });
+        if (!op.keepTail && hasEntry(log, point) && log.slot > point.slot)
+          throw new Violation("prefix", "what follows a snapshot is kept", { node, at: op.point.slot, has: entryText(log) });
+        if (!op.keepTail) log = point;
+        continue;
+      }
       if (op.from <= life.disk.image.decidedThrough)
         throw new Violation("agreement", "what is decided is never removed", { node, from: op.from, decidedThrough: life.disk.image.decidedThrough });
       if (op.last !== log.slot) throw new Violation("prefix", "a truncation names the end of the log", { node, says: op.last, has: entryText(log) });
@@ -283,7 +304,36 @@ export class SafetyChecker implements ClusterObserver {
     life.handedOut = log;
   }
 
-  #onSend(life: Life, { message }: Outgoing): void {
+  /** The machine is now as of there: what it was not given is in what it was given. */
+  #onInstalled({ process, callers }: Life, meta: SnapshotMeta): void {
+    const { node, disk } = process;
+    this.#assertChosen(node, meta);
+    if (meta.slot < callers.applied)
+      throw new Violation("apply-order", "a machine never goes back", { node, to: meta.slot, applied: callers.applied });
+    if (disk.image.compactedThrough > meta.slot || disk.image.decidedThrough < meta.slot)
+      throw new Violation("apply-order", "a machine becomes what its own disk has as its beginning", {
+        node,
+        at: meta.slot,
+        begins: disk.image.compactedThrough,
+      });
+    callers.applied = meta.slot;
+  }
+
+  /** A snapshot, or a log's beginning, is of what was chosen, configuration and all. */
+  #assertChosen(node: NodeId, point: LogPoint & { readonly configuration?: Configuration }): LogNode {
+    const chosen = this.#chosen.at(point.slot);
+    if (chosen === undefined || !sameBallot(chosen.origin, point.origin) || chosen.chain !== point.chain)
+      throw new Violation("agreement", "a snapshot is of what is chosen", { node, point: entryText(point), chosen: chosen && entryText(chosen) });
+    if (point.configuration !== undefined && point.configuration.version !== this.#chosen.configurationAt(point.slot).version)
+      throw new Violation("config-lemma", "a snapshot has the configuration of its slot", {
+        node,
+        point: entryText(point),
+        version: point.configuration.version,
+      });
+    return chosen;
+  }
+
+  #onSend(life: Life, message: PaxosMessage): void {
     const { process } = life;
     switch (message.type) {
       case "heartbeat-reply":
@@ -321,6 +371,7 @@ export class SafetyChecker implements ClusterObserver {
       }
       case "fetch-reply":
         this.#entriesSent(life, message.after, message.entries);
+        if (message.snapshot !== undefined) this.#assertChosen(process.node, message.snapshot);
         return;
       default: // nothing in the others can be held against a disk or a log
     }

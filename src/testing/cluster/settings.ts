@@ -33,7 +33,7 @@ export interface WorkloadSettings {
   readonly paddingBytes: number;
 }
 
-export type FaultKind = keyof FaultSettings["weights"] | "diskRoom";
+export type FaultKind = keyof FaultSettings["weights"] | "diskRoom" | "snapshotLoss";
 
 export interface FaultSettings {
   /** From one fault to the next; none for a calm run. */
@@ -53,6 +53,8 @@ export interface FaultSettings {
   };
   /** Chance, at each of these faults, that a disk gets full besides. Drawn apart, from a seed of its own. */
   readonly fullDisk: { readonly chance: number; readonly seed: number };
+  /** Chance, at each of them, that a node crashes besides, and none of its snapshots can be read afterwards. Drawn apart as well. */
+  readonly lostSnapshots?: { readonly chance: number; readonly seed: number } | undefined;
   /** How long a fault lasts. */
   readonly lastsUs: readonly [least: number, most: number];
   /** Chance that a fault strikes the leader. */
@@ -116,8 +118,24 @@ export function drawSettings(seed: number, profile: Profile): ClusterSettings {
     faults: drawFaults(prng, profile, electionUs),
     lostDisk: nodes < 3 || calm ? "none" : prng.pick(["none", "none", "none", "wiped", "rolled-back"]),
   };
+  const snapshots = calm ? {} : drawSnapshots(createPrng(seed ^ 0x5ca9));
+  const lostSnapshots = { chance: snapshots.snapshotEntries !== undefined && nodes > 2 ? 0.1 : 0, seed: seed ^ 0x105e5 };
   const fullDisk = { chance: !calm && prng.chance(0.25) ? 0.3 : 0, seed: prng.below(2 ** 32) };
-  return { ...settings, faults: { ...settings.faults, fullDisk } };
+  return { ...settings, core: { ...core, ...snapshots }, faults: { ...settings.faults, fullDisk, lostSnapshots } };
+}
+
+/** Drawn apart, so that what else a seed draws stays what it was. */
+function drawSnapshots(prng: Prng): Partial<CoreOptions> {
+  if (prng.chance(0.35)) return {};
+  const snapshotChunkBytes = prng.pick([16, 64, 400]);
+  return {
+    snapshotEntries: prng.pick([3, 10, 30, 100, ANY_SIZE]),
+    snapshotBytes: prng.pick([300, 2_000, ANY_SIZE]),
+    maxRetainedBytes: prng.pick([1, 1_000, 10_000]),
+    snapshotChunkBytes,
+    snapshotWindowBytes: snapshotChunkBytes * prng.pick([1, 4]),
+    snapshotTicks: 30 + prng.below(120),
+  };
 }
 
 function drawPrios(prng: Prng, nodes: number): number[] {

@@ -277,8 +277,10 @@ class Run {
 
   #drawQuorum(): number[] {
     const prng = createPrng(this.#seed ^ 0xc0de);
-    const rest = this.#cluster.nodes.map(({ index }) => index);
-    const size = Math.floor(rest.length / 2) + 1;
+    const { nodes } = this.#cluster;
+    // A disk whose snapshots are lost is a lost disk, until it has got another: with one that is behind it may not know together what was decided.
+    const rest = nodes.filter(({ disk }) => !disk.lostSnapshots).map(({ index }) => index);
+    const size = Math.floor(nodes.length / 2) + 1;
     return Array.from({ length: size }, () => rest.splice(prng.below(rest.length), 1)).flat();
   }
 

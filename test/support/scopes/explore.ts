@@ -3,7 +3,7 @@
  * any of which may be delivered at any time, any number of times or never: that is loss, duplication, delay and reordering in one.
  */
 import type { NodeId } from "../../../src/base/ids.ts";
-import type { PaxosMessage } from "../../../src/paxos/core/messages.ts";
+import type { ProtocolMessage } from "../../../src/paxos/core/messages.ts";
 import { type CoreOptions, resolveCoreOptions } from "../../../src/paxos/core/options.ts";
 import { Violation } from "../../../src/testing/cluster/observed.ts";
 import { Judge } from "./judge.ts";
@@ -21,7 +21,7 @@ export interface Scope {
   /** How often each may happen, at all nodes together. */
   readonly bounds: Readonly<Record<Bounded, number>>;
   /** Types of messages that are always lost, beside answers to heartbeats. */
-  readonly lost: readonly PaxosMessage["type"][];
+  readonly lost: readonly ProtocolMessage["type"][];
   readonly core?: Partial<CoreOptions> | undefined;
 }
 
@@ -72,7 +72,7 @@ class Explorer {
     this.#locals = new Locals({
       core: resolveCoreOptions(scope.core),
       nodes: NODES,
-      lost: new Set<PaxosMessage["type"]>([...scope.lost, "heartbeat-reply"]),
+      lost: new Set<ProtocolMessage["type"]>([...scope.lost, "heartbeat-reply"]),
     });
     this.#judge = new Judge(this.#locals.genesis);
     this.#places = new Places(this.#locals, this.#judge, NODES);

@@ -7,7 +7,7 @@ import { InvariantViolation } from "../../../src/base/invariant.ts";
 import { BALLOT_ZERO, type Ballot, compareBallots, sameBallot } from "../../../src/paxos/core/ballot.ts";
 import type { Effects, Input, RequestNumber } from "../../../src/paxos/core/effects.ts";
 import { genesisOf } from "../../../src/paxos/core/genesis.ts";
-import type { PaxosMessage } from "../../../src/paxos/core/messages.ts";
+import type { ProtocolMessage } from "../../../src/paxos/core/messages.ts";
 import type { CoreOptions } from "../../../src/paxos/core/options.ts";
 import { Violation } from "../../../src/testing/cluster/observed.ts";
 import { ballotOf, messageText } from "../paxos-text.ts";
@@ -49,7 +49,7 @@ export interface Message {
   readonly from: NodeId;
   readonly boot: number;
   readonly to: NodeId;
-  readonly message: PaxosMessage;
+  readonly message: ProtocolMessage;
 }
 
 export interface Outcome {
@@ -65,7 +65,7 @@ export interface LocalOptions {
   readonly core: CoreOptions;
   readonly nodes: readonly NodeId[];
   /** Types of messages that are always lost. */
-  readonly lost: ReadonlySet<PaxosMessage["type"]>;
+  readonly lost: ReadonlySet<ProtocolMessage["type"]>;
 }
 
 const NONE: Counts = { campaigns: 0, proposals: 0, crashes: 0, rounds: 0, givenUp: 0 };
@@ -215,7 +215,7 @@ export class Locals {
   }
 
   /** A heartbeat that names no reign says nothing. */
-  #isHeard(message: PaxosMessage): boolean {
+  #isHeard(message: ProtocolMessage): boolean {
     return !this.#options.lost.has(message.type) && (message.type !== "heartbeat" || message.ballot !== undefined);
   }
 
@@ -326,7 +326,7 @@ function assertOutcomes(node: NodeId, log: Log, { proposals }: Effects): void {
   }
 }
 
-function isCovered(m: PaxosMessage, disk: Image): boolean {
+function isCovered(m: ProtocolMessage, disk: Image): boolean {
   switch (m.type) {
     case "prepare":
     case "sync":

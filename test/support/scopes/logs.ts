@@ -33,6 +33,7 @@ export class Logs {
   after(log: Log, ops: readonly PersistOp[]): Log {
     let result = log;
     for (const op of ops) {
+      if (op.type === "install") throw new Violation("disk", "no snapshots are in this scope");
       if (op.type === "truncate") result = prefix(result, slot(op.from - 1));
       else
         for (const entry of op.entries) {

@@ -84,7 +84,7 @@ const CARRIERS: readonly (readonly [type: PaxosMessage["type"], message: (piece:
   [
     "fetch-reply",
     ({ base, entries }) => ({ id: { boot: 1, count: 1 }, after: base, entries, decidedThrough: 0 }),
-    ({ base, entries }) => [14, [[1, 1], base, recordsOf(entries), 0, null]],
+    ({ base, entries }) => [14, [[1, 1], base, recordsOf(entries), 0, null, null]],
   ],
 ];
 const packer = new Packr({ useRecords: false });

@@ -9,6 +9,7 @@ import { createEntry } from "../../../src/paxos/core/entry.ts";
 import { imageCodec } from "../../../src/paxos/core/image-codec.ts";
 import { messageCodec } from "../../../src/paxos/core/message-codec.ts";
 import type { PaxosMessage } from "../../../src/paxos/core/messages.ts";
+import type { SnapshotMeta } from "../../../src/paxos/core/snapshot.ts";
 import { fromHex, toHex } from "../../support/decoding.ts";
 import { MESSAGE_TYPES } from "../../support/paxos-values.ts";
 
@@ -44,6 +45,7 @@ const configuration: Plain<Configuration> = {
 };
 const state = { accepted: low, last: 8, lastOrigin: low, decidedThrough: 6, decidedOrigin: low, cut: 1 };
 const id = { boot: 2, count: 300 };
+const snapshot: Plain<SnapshotMeta> = { id: "0f".repeat(16), slot: 6, origin: low, chain: 9, configuration, bytes: 70_000, sha256: "a5".repeat(32) };
 
 /** Some types have a second row, for the fields and the reasons that the first has not. */
 const MESSAGES: {
@@ -128,15 +130,35 @@ const MESSAGES: {
   "fetch-reply": [
     [
       { id, after: 6, entries, decidedThrough: 5 },
-      "9201920e959202cd012c0692c426e70000000700000000000000010000000000000000000100000000000000268b2cd1c349f80cc427e7010000080000000000000002000000000000000300040000000100000005085f347374409a0305c0",
+      "9201920e969202cd012c0692c426e70000000700000000000000010000000000000000000100000000000000268b2cd1c349f80cc427e7010000080000000000000002000000000000000300040000000100000005085f347374409a0305c0c0",
     ],
-    [{ id, after: 6, entries: [], decidedThrough: 5, problem: "mismatch" }, "9201920e959202cd012c06900500"],
-    [{ id, after: 6, entries: [], decidedThrough: 5, problem: "facts-first" }, "9201920e959202cd012c06900501"],
+    [{ id, after: 6, entries: [], decidedThrough: 5, problem: "mismatch" }, "9201920e969202cd012c06900500c0"],
+    [{ id, after: 6, entries: [], decidedThrough: 5, problem: "facts-first" }, "9201920e969202cd012c06900501c0"],
+    [
+      { id, after: 6, entries: [], decidedThrough: 5, snapshot },
+      "9201920e969202cd012c069005c097c4203066306630663066306630663066306630663066306630663066306630663066069301000109940306929501c4043030666600c403613a31099502c4043131656501c402c3a90003ce00011170c44061356135613561356135613561356135613561356135613561356135613561356135613561356135613561356135613561356135613561356135613561356135",
+    ],
   ],
   "read-request": [[{ id }, "9201920f919202cd012c"]],
   "read-reply": [
     [{ id }, "92019210929202cd012cc0"],
     [{ id, through: 8 }, "92019210929202cd012c08"],
+  ],
+  "snapshot-request": [
+    [
+      { snapshot: snapshot.id, position: 65_536, length: 4_096 },
+      "9201921193c4203066306630663066306630663066306630663066306630663066306630663066ce00010000cd1000",
+    ],
+  ],
+  "snapshot-chunk": [
+    [
+      { snapshot: snapshot.id, position: 65_536, bytes: Uint8Array.of(1, 2), crc: 0xffff_fffe },
+      "9201921294c4203066306630663066306630663066306630663066306630663066306630663066ce00010000c4020102cefffffffe",
+    ],
+    [
+      { snapshot: snapshot.id, position: 65_536, crc: 0 },
+      "9201921294c4203066306630663066306630663066306630663066306630663066306630663066ce00010000c000",
+    ],
   ],
 };
 

@@ -12,6 +12,8 @@ const ENDS: Partial<Record<string, number>> = {
   maxSyncBytes: LONGEST,
   maxAcceptBytes: LONGEST,
   maxFetchBytes: LONGEST,
+  snapshotChunkBytes: 16 * MIB,
+  snapshotWindowBytes: 64 * MIB,
   maxEntryBytes: PAYLOAD_BYTES_MAX,
   maxUncommittedEntries: MESSAGE_ENTRIES_MAX / 2,
 };

@@ -5,7 +5,7 @@ import type { Ballot } from "../../../src/paxos/core/ballot.ts";
 import type { Input } from "../../../src/paxos/core/effects.ts";
 import { createEntry, type Entry } from "../../../src/paxos/core/entry.ts";
 import { genesisOf } from "../../../src/paxos/core/genesis.ts";
-import type { PaxosMessage } from "../../../src/paxos/core/messages.ts";
+import type { ProtocolMessage } from "../../../src/paxos/core/messages.ts";
 import { resolveCoreOptions } from "../../../src/paxos/core/options.ts";
 import { PaxosReplica } from "../../../src/paxos/core/replica.ts";
 
@@ -45,7 +45,7 @@ function replica({ log, promised, accepted, decided, cachedFrom = 1 }: Held): Pa
   return new PaxosReplica(recovered, resolveCoreOptions(), createPrng(1));
 }
 
-function from(node: number, message: PaxosMessage): Input {
+function from(node: number, message: ProtocolMessage): Input {
   return { type: "message", from: node as NodeId, storageId: `disk-${node}`, boot: 1, message };
 }
 

@@ -283,7 +283,7 @@ describe("a node that does not lead", () => {
     host.turn.put({ type: "write-failed", reason: "EIO" });
     expect(host.turn.run(0)).toMatchObject({ fence: "a write to the log failed: EIO", sends: [], settled: [] });
     host.propose("b");
-    expect(host.turn.run(0)).toEqual({ sends: [], serve: [], settled: [], answered: [], events: [] });
+    expect(host.turn.run(0)).toEqual({ sends: [], serve: [], settled: [], answered: [], events: [], snapshots: [] });
     expect(host.turn.hasWork).toBe(false);
   });
 });

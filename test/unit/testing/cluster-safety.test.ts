@@ -104,7 +104,7 @@ class Fake implements ObservedProcess {
   }
 }
 
-const actions = (some: Partial<Actions> = {}): Actions => ({ sends: [], serve: [], settled: [], answered: [], events: [], ...some });
+const actions = (some: Partial<Actions> = {}): Actions => ({ sends: [], serve: [], settled: [], answered: [], events: [], snapshots: [], ...some });
 const sends = (...messages: PaxosMessage[]): Partial<Actions> => ({ sends: messages.map((message) => ({ to: node(1), message })) });
 
 /** Nodes 1 to 3 just formed; 1 leads at 1.0.1 with Start at slot 2 and "a" at slot 3, all on its disk. */

@@ -25,8 +25,10 @@ function bothDown(): readonly ClusterObserver[] {
 /** Of the first seed that fails with more than ten faults. */
 function firstFailure(profile: Profile, observers: () => readonly ClusterObserver[]): SimulationFailure {
   for (let seed = 1; seed <= 50; seed++) {
+    const drawn = drawSettings(seed, profile);
+    const faults = { ...drawn.faults, lostSnapshots: undefined }; // which are crashes too
     try {
-      simulateCluster({ seed, profile, settings: { ...drawSettings(seed, profile), lostDisk: "none" }, observers: observers() });
+      simulateCluster({ seed, profile, settings: { ...drawn, faults, lostDisk: "none" }, observers: observers() });
     } catch (error) {
       if (!(error instanceof SimulationFailure)) throw error;
       if (error.faults.length > 10) return error;

@@ -11,7 +11,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { fileURLToPath } from "node:url";
 import * as grpc from "@grpc/grpc-js";
-import { grpcTransport, openWal, PaxosNode, type StateMachine } from "tsoracle";
+import { grpcTransport, openWal, PaxosNode, SnapshotMap, type StateMachine } from "tsoracle";
 
 const json = {
   to: (value: unknown): Buffer => Buffer.from(JSON.stringify(value)),
@@ -20,7 +20,7 @@ const json = {
 
 /** What is replicated. It sees the same commands in the same order on every node, so it is the same everywhere. */
 class MapMachine implements StateMachine {
-  map = new Map<string, string>();
+  map = new SnapshotMap<string, string>();
 
   apply(command: Uint8Array): Uint8Array {
     const { key, value } = json.from(command);
@@ -29,16 +29,18 @@ class MapMachine implements StateMachine {
   }
 
   capture() {
-    const frozen = json.to([...this.map]); // as of now, whatever is applied later
-    return { chunks: () => [frozen], release: () => undefined };
+    const frozen = this.map.freeze(); // as of now, whatever is applied while it is written down
+    function* chunks() {
+      for (const entry of frozen) yield json.to(entry);
+    }
+    return { chunks, release: () => frozen.release() };
   }
 
   stage() {
-    const chunks: Uint8Array[] = [];
-    const install = (): void => {
-      this.map = new Map(json.from(Buffer.concat(chunks)));
-    };
-    return { write: (chunk: Uint8Array) => void chunks.push(chunk), finish: () => ({ install, discard: () => undefined }), discard: () => undefined };
+    const map = new SnapshotMap<string, string>();
+    const write = (chunk: Uint8Array): void => void map.set(...(json.from(chunk) as [string, string]));
+    const install = (): void => void (this.map = map);
+    return { write, finish: () => ({ install, discard: () => undefined }), discard: () => undefined };
   }
 }
 
@@ -51,11 +53,7 @@ const service = { put: method("/example.Map/Put"), get: method("/example.Map/Get
 /** One node. It ends with 1 when it must not go on: a disk that failed, a directory of another cluster. */
 async function serve(id: number, peers: string, listen: string, directory: string): Promise<void> {
   const machine = new MapMachine();
-  const own =
-    peers
-      .split(",")
-      .find((peer) => peer.startsWith(`${id}=`))
-      ?.slice(`${id}=`.length) ?? "";
+  const own = new Map(peers.split(",").map((peer) => peer.split("=") as [string, string])).get(`${id}`) ?? "";
   const storage = await openWal({ directory, node: id });
   const node = await PaxosNode.start({ storage, machine, peers, transport: grpcTransport({ listen: own }) });
 
@@ -128,8 +126,7 @@ async function demo(): Promise<void> {
   console.log("100 more put; node", leader + 1, "leads now");
   start(killed);
   let missing = 0;
-  for (const port of ports) {
-    const one = client([`127.0.0.1:${port}`]);
+  for (const one of ports.map((port) => client([`127.0.0.1:${port}`]))) {
     for (let count = 1; count <= 200; count++) if ((await one("get", { key: `key ${count}` })).value !== `value ${count}`) missing++;
   }
   console.log(`each of the 3 nodes asked for each of the 200 keys: ${missing} missing`);

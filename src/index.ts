@@ -3,6 +3,7 @@ export { ERROR_OUTCOMES, type ErrorCode, OracleError, type Outcome } from "./bas
 export type { NodeId, Slot } from "./base/ids.ts";
 export { InvariantViolation } from "./base/invariant.ts";
 export { type LogFields, type Logger, silentLogger } from "./base/logger.ts";
+export { type FrozenEntries, SnapshotMap } from "./base/snapshot-map.ts";
 export { VERSION } from "./base/version.ts";
 export type { DirectoryLock, Disk, DiskFile, DurableFile } from "./disk/disk.ts";
 export { nodeDisk } from "./disk/node-disk.ts";

@@ -7,6 +7,7 @@ import type { Configuration } from "./core/configuration.ts";
 import type { DiskRoom } from "./core/effects.ts";
 import type { FormingProblem } from "./core/forming-problems.ts";
 import type { Runtime } from "./runtime.ts";
+import type { SnapshotStore } from "./snapshot-store.ts";
 import type { LogStorage } from "./storage/log-storage.ts";
 import type { PeerLink } from "./transport/transport.ts";
 
@@ -30,6 +31,12 @@ export interface NodeStatus {
   readonly durableThrough: Slot | undefined;
   readonly decidedThrough: Slot | undefined;
   readonly appliedThrough: Slot | undefined;
+  /** The log begins after this slot; what came before is in a snapshot. */
+  readonly compactedThrough: Slot | undefined;
+  /** The newest on this disk. */
+  readonly snapshot: { readonly slot: Slot; readonly bytes: number } | undefined;
+  /** Snapshots that are being taken, read, pulled from a peer or served to one. */
+  readonly work: readonly SnapshotWorkStatus[];
   /** What the disk can still take (rule F6). */
   readonly diskRoom: DiskRoom;
   readonly members: Configuration["members"];
@@ -40,6 +47,16 @@ export interface NodeStatus {
   readonly dropped: Readonly<Record<string, number>>;
   /** Why it stopped. */
   readonly lastFault: string | undefined;
+}
+
+export interface SnapshotWorkStatus {
+  readonly type: "taking" | "restoring" | "receiving" | "sending";
+  readonly peer: NodeId | undefined;
+  readonly slot: Slot;
+  readonly bytes: number;
+  /** All of them; not known while a snapshot is taken. */
+  readonly of: number | undefined;
+  readonly percent: number | undefined;
 }
 
 export interface PeerStatus {
@@ -60,15 +77,29 @@ interface StatusParts {
   readonly storage: LogStorage;
   readonly links: readonly PeerLink[];
   readonly runtime: Runtime | undefined;
+  readonly snapshots: SnapshotStore | undefined;
   readonly problems: ReadonlyMap<NodeId, FormingProblem>;
   readonly leadership: Leadership;
   readonly isOver: boolean;
   readonly fault: unknown;
 }
 
-export function statusOf({ storage, links, runtime, problems, leadership, isOver, fault }: StatusParts): NodeStatus {
+/** What is under way. */
+export function snapshotWork(snapshots: SnapshotStore | undefined, runtime: Runtime | undefined): readonly SnapshotWorkStatus[] {
+  const { receiving, sending = [] } = runtime?.turn.snapshotProgress ?? {};
+  const percent = (bytes: number, of: number | undefined): number | undefined =>
+    of === undefined || of === 0 ? undefined : Math.floor((100 * bytes) / of);
+  return [
+    ...(snapshots?.tasks ?? []).map((task) => ({ ...task, peer: undefined, percent: percent(task.bytes, task.of) })),
+    ...(receiving === undefined ? [] : [{ type: "receiving" as const, ...receiving, percent: percent(receiving.bytes, receiving.of) }]),
+    ...sending.map((each) => ({ type: "sending" as const, ...each, percent: percent(each.bytes, each.of) })),
+  ];
+}
+
+export function statusOf({ storage, links, runtime, snapshots, problems, leadership, isOver, fault }: StatusParts): NodeStatus {
   const { node, storageId, boot, engine, founding } = storage;
   const view = runtime?.turn.replica.inspect();
+  const newest = runtime?.turn.replica.state.snapshots.newest;
   const answers = runtime?.turn.replica.state.election.answers;
   const decidedThrough = view?.image.decidedThrough;
   const peerOf = ({ node: id, address, open, queuedBytes, dropped, problem }: PeerLink): PeerStatus => {
@@ -87,6 +118,9 @@ export function statusOf({ storage, links, runtime, problems, leadership, isOver
     durableThrough: view?.durable.last,
     decidedThrough,
     appliedThrough: runtime?.turn.appliedThrough,
+    compactedThrough: view?.image.compactedThrough,
+    snapshot: newest && { slot: newest.slot, bytes: newest.bytes },
+    work: snapshotWork(snapshots, runtime),
     diskRoom: runtime?.room ?? "enough",
     members: view?.image.configuration.members ?? [],
     peers: links.map(peerOf),

@@ -19,14 +19,16 @@ import { listText, sameList } from "./core/forming-list.ts";
 import type { FormingMessage } from "./core/forming-messages.ts";
 import type { PaxosMessage } from "./core/messages.ts";
 import { type PaxosNodeOptions, type ResolvedNodeOptions, resolveNodeOptions } from "./node-options.ts";
-import { type NodeStatus, statusOf } from "./node-status.ts";
+import { type NodeStatus, snapshotWork, statusOf } from "./node-status.ts";
 import { encodeRun } from "./recorder.ts";
 import { Runtime } from "./runtime.ts";
+import { SnapshotStore } from "./snapshot-store.ts";
 import type { LogStorage } from "./storage/log-storage.ts";
 import type { PeerClaim, PeerTransport, TransportReceiver } from "./transport/transport.ts";
 
 /** Between two rounds of saying everything again, while a cluster is formed. */
 const FORMING_TICK_MS = 100;
+const WORK_TOLD_MS = 5_000;
 
 export class PaxosNode implements ReplicatedLog {
   /** Settles when the node has stopped: resolved after `close()`, rejected with the reason where it stopped by itself. Then it must not go on: end the process. (A write may be in flight still; the directory is free once `close()` has returned.) */
@@ -38,6 +40,9 @@ export class PaxosNode implements ReplicatedLog {
   #forming: Forming | undefined;
   #stopForming: () => void = () => undefined;
   #founding: Promise<void> | undefined;
+  #leading: Promise<void> | undefined;
+  #stopWatching: () => void = () => undefined;
+  #snapshots: SnapshotStore | undefined;
   #runtime: Runtime | undefined;
   #fault: unknown;
   #closing: Promise<void> | undefined;
@@ -75,7 +80,7 @@ export class PaxosNode implements ReplicatedLog {
     if (storage.founding.type !== "formed") this.#prepareForming();
     this.#transport = await transport(this.#claim(), this.#receiver());
     this.#keepsAlive = setInterval(() => undefined, 2 ** 30);
-    if (storage.founding.type === "formed") this.#lead(storage.founding.charter);
+    if (storage.founding.type === "formed") this.#leading = this.#lead(storage.founding.charter);
     else this.#form();
   }
 
@@ -114,6 +119,7 @@ export class PaxosNode implements ReplicatedLog {
       storage: this.#options.storage,
       links: this.#transport?.links() ?? [],
       runtime: this.#runtime,
+      snapshots: this.#snapshots,
       problems: this.#forming?.state.problems ?? new Map(),
       leadership: this.#leadership.value,
       isOver: this.#isOver,
@@ -199,7 +205,7 @@ export class PaxosNode implements ReplicatedLog {
     for (const { fault, detail } of problems) this.#options.logger.warn({ fault }, detail);
     if (persist !== undefined) this.#founding = this.#found(persist);
     if (fatal !== undefined) return this.#onFault(new OracleError("TSO_INVALID_OPTION", fatal.detail));
-    if (formed !== undefined) this.#lead(formed);
+    if (formed !== undefined) this.#leading = this.#lead(formed);
   }
 
   async #found(founding: Parameters<LogStorage["found"]>[0]): Promise<void> {
@@ -212,11 +218,24 @@ export class PaxosNode implements ReplicatedLog {
   }
 
   /** The disk belongs to that cluster: from here on it takes part. */
-  #lead(charter: Charter): void {
+  async #lead(charter: Charter): Promise<void> {
+    try {
+      await this.#takePart(charter);
+    } catch (error) {
+      this.#onFault(error); // the machine, or the disk
+    }
+  }
+
+  async #takePart(charter: Charter): Promise<void> {
     const { storage, machine, timers, logger, random, diskRoom, peers, core } = this.#options;
     this.#stopForming();
     this.#forming = undefined;
-    const recovered = storage.recovered();
+    const snapshots = new SnapshotStore({ storage, machine, diskRoom, logger });
+    this.#snapshots = snapshots;
+    this.#watchWork();
+    const found = storage.recovered();
+    const recovered = { ...found, snapshot: await snapshots.restoreNewest(found.image) };
+    if (this.#isOver) return;
     const { configuration } = recovered.image;
     const listed = configuration.members.map(({ id, address }) => ({ id, address }));
     logger.info({ node: storage.node, cluster: charter.clusterId, members: listText(listed), boot: storage.boot }, "member of a cluster");
@@ -225,11 +244,20 @@ export class PaxosNode implements ReplicatedLog {
     }
     this.#transport?.joinCluster(charter.clusterId);
     this.#runtime = new Runtime({
-      ...{ recovered, machine, storage, timers, logger, random, diskRoom, options: core },
+      ...{ recovered, machine, storage, snapshots, timers, logger, random, diskRoom, options: core },
       send: (to, message) => this.#send(to, message),
       onLeadership: (leadership) => this.#leadership.set(leadership),
       onConfiguration: ({ members }) => this.#transport?.setPeers(new Map(members.map(({ id, address }) => [id, address]))),
       onFault: (fault) => this.#onFault(fault),
+    });
+  }
+
+  /** Work that takes long is told of, every few seconds. */
+  #watchWork(): void {
+    const { logger, timers } = this.#options;
+    this.#stopWatching = timers.after(WORK_TOLD_MS, () => {
+      for (const { type, ...rest } of snapshotWork(this.#snapshots, this.#runtime)) logger.info(rest, `a snapshot: ${type}`);
+      this.#watchWork();
     });
   }
 
@@ -264,6 +292,7 @@ export class PaxosNode implements ReplicatedLog {
 
   async #stop(leave: (transport: PeerTransport) => Promise<void>): Promise<void> {
     this.#stopForming();
+    this.#stopWatching();
     const written = this.#runtime?.stop();
     this.#leadership.set({ role: "unknown" });
     this.#leadership.end();
@@ -272,6 +301,7 @@ export class PaxosNode implements ReplicatedLog {
     } finally {
       await written;
       await this.#founding;
+      await this.#leading;
       await this.#options.storage.close().finally(() => clearInterval(this.#keepsAlive));
     }
   }

@@ -15,6 +15,7 @@ import type { PaxosMessage } from "./core/messages.ts";
 import type { CoreOptions } from "./core/options.ts";
 import { type DiskRoomLimits, RoomWatch } from "./disk-room.ts";
 import { InputRecorder } from "./recorder.ts";
+import type { SnapshotStore } from "./snapshot-store.ts";
 import type { LogStorage } from "./storage/log-storage.ts";
 import type { PeerTimers } from "./transport/wire.ts";
 import { type Answered, type Begun, type Finished, type ReadFailure, Turn, type TurnInput } from "./turn.ts";
@@ -25,6 +26,8 @@ export interface RuntimeParts {
   readonly random: Prng;
   readonly machine: StateMachine;
   readonly storage: LogStorage;
+  /** What the machine was restored from is in `recovered`. */
+  readonly snapshots: SnapshotStore;
   readonly diskRoom: DiskRoomLimits;
   readonly timers: PeerTimers;
   readonly logger: Logger;
@@ -69,6 +72,10 @@ export class Runtime {
     this.recorder = new InputRecorder(options, random);
     this.turn = new Turn({ recovered, options, machine, random: this.recorder.random, beforeStep: this.recorder.beforeStep });
     this.#tickedAt = timers.now();
+    parts.snapshots.attach(
+      (input) => this.put(input),
+      (fault) => this.#fail(fault),
+    );
     this.#tellConfiguration();
     this.#awaitTick();
     this.#schedule();
@@ -124,6 +131,7 @@ export class Runtime {
   async stop(): Promise<void> {
     this.#end();
     await this.#writing;
+    await this.#parts.snapshots.stop();
   }
 
   #ask(input: (id: RequestNumber) => TurnInput): Promise<Answered> {
@@ -179,7 +187,10 @@ export class Runtime {
     for (const request of serve) void this.#serve(request);
   }
 
-  #finish({ load, settled, answered, leadership }: Finished): void {
+  #finish({ load, settled, answered, capture, snapshots, installed, leadership }: Finished): void {
+    if (installed !== undefined) this.#parts.logger.info({ slot: installed.slot, bytes: installed.bytes }, "a snapshot was installed");
+    if (capture !== undefined) void this.#parts.snapshots.capture(capture);
+    for (const work of snapshots) this.#parts.snapshots.carryOut(work);
     if (load !== undefined) void this.#load(load);
     for (const { id, outcome } of settled) this.#settle(id, outcome);
     for (const answer of answered) this.#answer(answer);
@@ -199,7 +210,6 @@ export class Runtime {
   async #load({ from, through }: NonNullable<Finished["load"]>): Promise<void> {
     try {
       const entries = await this.#parts.storage.read({ after: (from - 1) as typeof from, through, maxBytes: LOAD_BYTES });
-      if (entries.length === 0) throw new OracleError("TSO_STORAGE", `entry ${from}, which is to be applied, is not in the log`);
       this.put({ type: "loaded", entries });
     } catch (error) {
       this.#fail(error); // without it nothing after it can be applied

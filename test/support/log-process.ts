@@ -3,11 +3,13 @@
  * not go on.
  */
 import { Buffer } from "node:buffer";
+import { armFailpoint } from "../../src/base/failpoints.ts";
 import type { Logger } from "../../src/base/logger.ts";
 import { PaxosNode } from "../../src/paxos/node.ts";
 import type { PaxosNodeOptions } from "../../src/paxos/node-options.ts";
 import { openWal } from "../../src/paxos/storage/wal.ts";
 import { grpcTransport } from "../../src/paxos/transport/grpc.ts";
+import { BlobMachine } from "./blob-machine.ts";
 
 /** The first argument, as JSON. */
 export interface LogProcessOptions extends Pick<PaxosNodeOptions, "init" | "core" | "diskRoom"> {
@@ -16,6 +18,8 @@ export interface LogProcessOptions extends Pick<PaxosNodeOptions, "init" | "core
   readonly listen: string;
   readonly directory: string;
   readonly segmentBytes?: number | undefined;
+  /** It kills itself there. */
+  readonly dies?: Arm | undefined;
 }
 
 /** From the parent, and back. */
@@ -23,6 +27,12 @@ export interface Asked {
   readonly number: number;
   /** To be proposed; the whole list is asked for if there is none. */
   readonly text?: string | undefined;
+  readonly what?: "status" | undefined;
+  readonly arm?: Arm | undefined;
+}
+export interface Arm {
+  readonly site: string;
+  readonly nth: number;
 }
 export interface Told {
   readonly number: number;
@@ -34,25 +44,29 @@ const say = (line: object): void => void process.stdout.write(`${json(line)}\n`)
 const at = (level: string) => (fields: object, text: string) => say({ level, text, ...fields });
 const logger: Logger = { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
 
-const commands: string[] = [];
-const machine = {
-  apply: (command: Uint8Array): Uint8Array => {
-    commands.push(Buffer.from(command).toString());
-    return Buffer.from(String(commands.length));
-  },
-  capture: (): never => {
-    throw new Error("nothing takes a snapshot here");
-  },
-  stage: (): never => {
-    throw new Error("nothing is restored here");
-  },
-};
+const machine = new BlobMachine();
 
-async function run({ node: id, peers, listen, directory, segmentBytes, init, core, diskRoom }: LogProcessOptions): Promise<void> {
+/** Dies when the site is reached for the `nth` time, counted from when it is armed. */
+function dieAt({ site, nth }: Arm): void {
+  let reached = 0;
+  armFailpoint(site, () => {
+    reached += 1;
+    if (reached === nth) process.kill(process.pid, "SIGKILL");
+  });
+}
+
+async function run({ node: id, peers, listen, directory, segmentBytes, init, core, diskRoom, dies }: LogProcessOptions): Promise<void> {
+  if (dies !== undefined) dieAt(dies);
   const storage = await openWal({ directory, node: id, segmentBytes });
   const node = await PaxosNode.start({ storage, machine, peers, init, core, diskRoom, logger, transport: grpcTransport({ listen }) });
-  process.on("message", async ({ number, text }: Asked) => {
-    const answer = text === undefined ? await all(node) : await node.propose(Buffer.from(text));
+  process.on("message", async ({ number, text, what, arm }: Asked) => {
+    if (arm !== undefined) dieAt(arm);
+    const answer =
+      what === "status"
+        ? { ...node.status(), heapBytes: process.memoryUsage().heapUsed, rssBytes: process.memoryUsage().rss }
+        : text === undefined
+          ? await all(node)
+          : await node.propose(Buffer.from(text));
     process.send?.({ number, answer: JSON.parse(json(answer)) } satisfies Told);
   });
   for await (const { role } of node.leadership()) say({ role });
@@ -63,7 +77,7 @@ async function run({ node: id, peers, listen, directory, segmentBytes, init, cor
 async function all(node: PaxosNode): Promise<unknown> {
   try {
     await node.barrier();
-    return commands;
+    return machine.commands;
   } catch (error) {
     return String(error);
   }

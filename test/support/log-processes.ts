@@ -5,7 +5,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { LogProcessOptions, Told } from "./log-process.ts";
+import type { NodeStatus } from "../../src/paxos/node-status.ts";
+import type { Arm, LogProcessOptions, Told } from "./log-process.ts";
 
 const PROGRAM = fileURLToPath(new URL("./log-process.ts", import.meta.url));
 /** For one step to be seen: only a hang takes as long. */
@@ -68,6 +69,15 @@ export class LogProcess {
       if (Array.isArray(answer)) return answer;
       if (performance.now() > endsAt) throw new Error(`no barrier could be passed: ${JSON.stringify(answer)}`);
     }
+  }
+
+  async status(): Promise<NodeStatus & { readonly heapBytes: number; readonly rssBytes: number }> {
+    return (await this.#ask({ what: "status" })) as NodeStatus & { readonly heapBytes: number; readonly rssBytes: number };
+  }
+
+  /** It dies when it reaches the site for the `nth` time from now on. */
+  async arm(arm: Arm): Promise<void> {
+    await this.#ask({ what: "status", arm });
   }
 
   async kill(): Promise<void> {

@@ -3,7 +3,7 @@ import { decodeUtf8Strict, encodeUtf8 } from "../../src/base/bytes.ts";
 import type { NodeId } from "../../src/base/ids.ts";
 import type { LogFields, Logger } from "../../src/base/logger.ts";
 import { createPrng } from "../../src/base/prng.ts";
-import type { StateMachine } from "../../src/log.ts";
+import type { RestoreSink, SnapshotView, StateMachine } from "../../src/log.ts";
 import { PaxosNode } from "../../src/paxos/node.ts";
 import type { PaxosNodeOptions } from "../../src/paxos/node-options.ts";
 import type { LogStorage } from "../../src/paxos/storage/log-storage.ts";
@@ -23,12 +23,25 @@ export class ListMachine implements StateMachine {
     return encodeUtf8(String(this.commands.length));
   }
 
-  capture(): never {
-    throw new Error("nothing takes a snapshot here");
+  /** A chunk for each command: what is applied later is not in it. */
+  capture(): SnapshotView {
+    const chunks = this.commands.map((command) => encodeUtf8(command));
+    return { chunks: () => chunks, release: () => undefined };
   }
 
-  stage(): never {
-    throw new Error("nothing is restored here");
+  stage(): RestoreSink {
+    const commands: string[] = [];
+    return {
+      write: (chunk) => void commands.push(decodeUtf8Strict(chunk) ?? ""),
+      finish: () => ({
+        install: () => {
+          this.commands.length = 0;
+          this.commands.push(...commands);
+        },
+        discard: () => undefined,
+      }),
+      discard: () => undefined,
+    };
   }
 }
 
@@ -59,13 +72,15 @@ class SleepyTimers extends IdleTimers {
 
 export class NodeWorld {
   readonly timers = new SleepyTimers();
-  readonly network = new MemoryNetwork({ timers: this.timers });
+  readonly network: MemoryNetwork;
   readonly lines: LogLine[] = [];
   readonly ids: readonly NodeId[];
   readonly #disks = new Map<NodeId, FaultyDisk>();
   readonly #running = new Map<NodeId, RunningNode>();
 
-  constructor(nodes = 3) {
+  /** @param delayMaxMs of a message, at most. */
+  constructor(nodes = 3, delayMaxMs = 0) {
+    this.network = new MemoryNetwork({ timers: this.timers, delayMaxMs });
     this.ids = Array.from({ length: nodes }, (_, index) => (index + 1) as NodeId);
   }
 
@@ -104,7 +119,8 @@ export class NodeWorld {
   }
 
   async start(id: number, options: Partial<PaxosNodeOptions> = {}): Promise<RunningNode> {
-    const machine = new ListMachine();
+    const { machine = new ListMachine() } = options;
+    if (!(machine instanceof ListMachine)) throw new TypeError("a world of ListMachines");
     const storage = await openWal({ directory: "/data", node: id as NodeId, disk: this.disk(id), segmentBytes: 65_536 });
     const node = await PaxosNode.start({
       storage,

@@ -70,15 +70,19 @@ export interface EntryRange {
   readonly maxBytes: number;
 }
 
+/** One that is made here: nobody has said yet what its bytes should be. */
+export type NewSnapshot = Omit<SnapshotMeta, "id" | "bytes" | "sha256">;
+
 /** Where a snapshot's bytes go while they come in. Nothing of it is seen by anyone before `finish` returned. */
 export interface SnapshotSink {
   /** Appended. One at a time. */
   write(chunk: Uint8Array): Promise<void>;
   /**
-   * The snapshot exists, durably, when it returns.
-   * @throws OracleError TSO_WRONG_FORMAT where the bytes are not those that `meta` promises, and the staged ones are gone; TSO_STORAGE for a disk that fails.
+   * The snapshot exists, durably, when it returns what it is.
+   * @param about of which slot, and how many bytes it should have with which checksum, where somebody knows.
+   * @throws OracleError TSO_WRONG_FORMAT where the bytes are not those that were promised, and the staged ones are gone; TSO_STORAGE for a disk that fails.
    */
-  finish(meta: SnapshotMeta): Promise<void>;
+  finish(about: SnapshotMeta | NewSnapshot): Promise<SnapshotMeta>;
   /** Drops what was written. Safe to call twice, and after `finish`, where it does nothing. */
   discard(): Promise<void>;
 }

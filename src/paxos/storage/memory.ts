@@ -141,15 +141,17 @@ class MemoryStorage implements LogStorage {
       write: async (chunk) => {
         chunks.push(new Uint8Array(chunk));
       },
-      finish: async (meta) => {
+      finish: async (about) => {
         const bytes = new Uint8Array(Buffer.concat(chunks));
         const sha256 = createHash("sha256").update(bytes).digest("hex");
+        const meta: SnapshotMeta = { id, bytes: bytes.length, sha256, ...about };
         if (meta.bytes !== bytes.length || meta.sha256 !== sha256)
           throw new OracleError(
             "TSO_WRONG_FORMAT",
             `snapshot ${id} should have ${meta.bytes} bytes with checksum ${meta.sha256}, and ${bytes.length} came, with ${sha256}`,
           );
         this.#held.snapshots = [...this.#held.snapshots, { meta, bytes }].sort((a, b) => a.meta.slot - b.meta.slot);
+        return meta;
       },
       discard: async () => undefined,
     };

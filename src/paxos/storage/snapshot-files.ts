@@ -11,13 +11,15 @@ import { type Codec, createCodec } from "../../base/shape.ts";
 import { type Disk, type DiskFile, isErrno } from "../../disk/disk.ts";
 import { guardStorage } from "../../disk/storage-error.ts";
 import { type SnapshotMeta, snapshotMetaShape } from "../core/snapshot.ts";
-import type { SnapshotSink } from "./log-storage.ts";
+import type { NewSnapshot, SnapshotSink } from "./log-storage.ts";
 
 const metaCodec: Codec<SnapshotMeta> = createCodec("a snapshot's description", 1, snapshotMetaShape);
 
 const META_NAME = /^([0-9a-f]{32})\.meta$/;
 const OUR_NAME = /^[0-9a-f]{32}\.(data|meta|meta\.tmp)$/;
 const READ_BYTES = 1024 * 1024;
+/** Flushed as they come: the log's own flush must not wait for all of a snapshot at once. */
+const FLUSH_BYTES = 4 * 1024 * 1024;
 
 export class SnapshotFiles {
   readonly #disk: Disk;
@@ -137,6 +139,7 @@ class StagedSnapshot implements SnapshotSink {
   readonly #owner: Owner;
   readonly #hash: Hash = createHash("sha256");
   #bytes = 0;
+  #flushed = 0;
   #over = false;
 
   constructor(id: string, file: DiskFile, owner: Owner) {
@@ -150,12 +153,18 @@ class StagedSnapshot implements SnapshotSink {
     const at = this.#bytes;
     this.#bytes += chunk.length;
     this.#hash.update(chunk);
-    await this.#owner.guard(() => this.#file.write(chunk, at));
+    await this.#owner.guard(async () => {
+      await this.#file.write(chunk, at);
+      if (this.#bytes - this.#flushed < FLUSH_BYTES) return;
+      this.#flushed = this.#bytes;
+      await this.#file.datasync();
+    });
   }
 
-  async finish(meta: SnapshotMeta): Promise<void> {
-    invariant(!this.#over && meta.id === this.#id, "a snapshot is finished once, under its own id", { id: this.#id, meta: meta.id });
+  async finish(about: SnapshotMeta | NewSnapshot): Promise<SnapshotMeta> {
     const sha256 = this.#hash.digest("hex");
+    const meta = { id: this.#id, bytes: this.#bytes, sha256, ...about };
+    invariant(!this.#over && meta.id === this.#id, "a snapshot is finished once, under its own id", { id: this.#id, meta: meta.id });
     if (meta.bytes !== this.#bytes || meta.sha256 !== sha256) {
       await this.#drop();
       throw new OracleError(
@@ -169,6 +178,7 @@ class StagedSnapshot implements SnapshotSink {
       await this.#file.close();
       await this.#owner.finish(meta);
     });
+    return meta;
   }
 
   async discard(): Promise<void> {

@@ -10,6 +10,7 @@ import { inspectWal } from "../paxos/storage/wal.ts";
 import { option } from "./config.ts";
 import { CliError, EXIT, usageError } from "./exit-codes.ts";
 import { print } from "./print.ts";
+import { Progress } from "./progress.ts";
 
 interface DoctorFlags {
   readonly dataDir: string;
@@ -47,7 +48,9 @@ interface Findings {
 }
 
 async function ofNode(directory: string): Promise<Findings> {
-  const { image, founding, ...found } = await inspectWal({ directory });
+  const progress = new Progress("reading snapshots");
+  const { image, founding, ...found } = await inspectWal({ directory, onProgress: progress.update });
+  progress.end();
   const { node, storageId, boot, entries, frames, segments, torn, snapshots, unusable } = found;
   const cluster = founding.type === "unformed" ? undefined : founding.charter.clusterId;
   const log = image && { from: image.compactedThrough + 1, through: image.last, decidedThrough: image.decidedThrough };

@@ -7,6 +7,7 @@ import { checkEnvironment, suggestion } from "./config.ts";
 import { addDoctor } from "./doctor.ts";
 import { EXIT, exitCodeOf, usageError } from "./exit-codes.ts";
 import { addInit, addServe } from "./serve.ts";
+import { addSnapshots } from "./snapshots.ts";
 import { addVerbs } from "./verbs.ts";
 
 const HELP = `
@@ -37,6 +38,7 @@ function createProgram(): Command {
   addServe(program);
   addInit(program);
   addDoctor(program);
+  addSnapshots(program);
   addVerbs(program);
   addBench(program);
   for (const each of allOf(program)) each.exitOverride().showHelpAfterError("(add --help for what there is)");

@@ -8,12 +8,12 @@ import { messageOf, OracleError } from "../base/errors.ts";
 import { failpoint, failpointsArmed } from "../base/failpoints.ts";
 import type { Slot } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
+import { chunkHead, SnapshotReader, snapshotEnd, snapshotHead } from "../disk/snapshot-format.ts";
 import type { Prepared, StateMachine } from "../log.ts";
 import type { Image } from "./core/image.ts";
 import type { SnapshotMeta } from "./core/snapshot.ts";
 import type { SnapshotPiece, SnapshotWork } from "./core/snapshot-transfer.ts";
 import type { DiskRoomLimits } from "./disk-room.ts";
-import { chunkHead, SnapshotReader, snapshotEnd, snapshotHead } from "./snapshot-format.ts";
 import type { LogStorage, SnapshotSink } from "./storage/log-storage.ts";
 import type { Capture, TurnInput } from "./turn.ts";
 

@@ -1,6 +1,6 @@
 /**
- * Deliberate bugs of the protocol, numbered as in `docs/protocol.md` 7.9 where they are of its list. Of that list 11 to 14, 22 to 24 and 31 wait for membership changes and snapshots:
- * with one configuration and a whole log nobody can tell them.
+ * Deliberate bugs of the protocol, numbered as in `docs/protocol.md` 7.9 where they are of its list. Of that list 11 to 14, 24 and 31, and the configuration of 22, wait for membership changes:
+ * with one configuration nobody can tell them.
  */
 import type { Mutant } from "./mutant.ts";
 
@@ -417,5 +417,93 @@ export const PROTOCOL_MUTANTS: readonly Mutant[] = [
       },
     ],
     tests: ["test/sim/scenarios.test.ts"],
+  },
+  {
+    name: "22: a snapshot keeps a tail that follows another entry",
+    edits: [
+      {
+        file: `${CORE}snapshots.ts`,
+        find: "meta.slot <= log.last && sameBallot(log.originAt(meta.slot), meta.origin);",
+        replace: "meta.slot <= log.last && sameBallot(meta.origin, meta.origin);",
+      },
+    ],
+  },
+  {
+    name: "23: the log is compacted through what no snapshot covers that could be begun with",
+    edits: [{ file: `${CORE}snapshots.ts`, find: "images.durable.decidedThrough >= made.slot", replace: "images.durable.decidedThrough >= 0" }],
+  },
+  {
+    name: "S2: entries that a snapshot takes the place of are not counted",
+    edits: [
+      {
+        file: `${CORE}snapshots.ts`,
+        find: "replica.cut += 1; // no ballot explains what goes",
+        replace: "replica.cut += 0; // no ballot explains what goes",
+      },
+    ],
+  },
+  {
+    name: "S2: a leader takes a snapshot in place of its log",
+    edits: [
+      {
+        file: `${CORE}snapshots.ts`,
+        find: 'if (role.type !== "follower" || snapshots.installing',
+        replace: "if (snapshots.installing",
+      },
+      {
+        file: `${CORE}snapshots.ts`,
+        find: "  role.synced = false;\n  role.match = slot(0);\n",
+        replace: '  if (role.type === "follower") {\n    role.synced = false;\n    role.match = slot(0);\n  }\n',
+      },
+      {
+        file: `${CORE}election.ts`,
+        find: '  if (replica.room === "none" || needsSnapshot(replica)) return false;\n',
+        replace: '  if (replica.room === "none") return false;\n',
+      },
+    ],
+  },
+  {
+    name: "S3: the machine becomes a snapshot before the log begins after it",
+    edits: [
+      {
+        file: `${CORE}snapshots.ts`,
+        find: "if (installing === undefined || images.durable.decidedThrough < installing.slot) return undefined;",
+        replace: "if (installing === undefined) return undefined;",
+      },
+    ],
+  },
+  {
+    name: "S4: the newest snapshot is dropped with the older ones",
+    edits: [{ file: `${CORE}snapshot-transfer.ts`, find: "(meta) => meta.slot < newest && (", replace: "(meta) => meta.slot <= newest && (" }],
+  },
+  {
+    name: "D4: a proposal whose slot came with a snapshot is reported as never applied",
+    edits: [
+      {
+        file: `${CORE}snapshots.ts`,
+        find: 'replica.proposalResults.push({ id, type: "unknown" });',
+        replace: 'replica.proposalResults.push({ id, type: "not-applied", reason: "superseded" });',
+      },
+    ],
+  },
+  {
+    name: "S1: pieces of two snapshots are put together",
+    edits: [
+      {
+        file: `${CORE}snapshot-transfer.ts`,
+        find: "const stored = before?.meta.id === meta.id && !before.isFinishing ? before.stored : 0;",
+        replace: "const stored = before !== undefined && !before.isFinishing ? Math.min(before.stored, meta.bytes) : 0;",
+      },
+      {
+        file: "src/testing/cluster/snapshots.ts",
+        find: "if (this.#staged?.id !== step.meta.id) this.#staged = {",
+        replace: "if (this.#staged === undefined) this.#staged = {",
+      },
+      {
+        file: "src/testing/cluster/snapshots.ts",
+        find: "if (bytes.length !== step.meta.bytes || sha256(bytes) !== step.meta.sha256) return {",
+        replace: "if (bytes.length !== step.meta.bytes) return {",
+      },
+    ],
   },
 ];

@@ -15,7 +15,7 @@ export class BlobMachine implements StateMachine {
 
   apply(command: Uint8Array): Uint8Array {
     const text = Buffer.from(command).toString();
-    this.commands.push(text.split(" ").slice(0, 2).join(" ")); // what follows is there to be written
+    this.commands.push(text.split(" ").slice(0, 2).join(" ").slice(0, 32)); // what follows is there to be written
     const [, size] = /^fill (\d+)$/.exec(text) ?? [];
     if (size !== undefined) this.#blobs = [...this.#blobs, ...Array.from({ length: Number(size) }, (_, at) => blob(this.#blobs.length + at))];
     return Buffer.from(String(this.commands.length));

@@ -29,6 +29,18 @@ export interface Asked {
   readonly text?: string | undefined;
   readonly what?: "status" | undefined;
   readonly arm?: Arm | undefined;
+  /** So many proposals a second, for so long. */
+  readonly load?: { readonly perSecond: number; readonly seconds: number } | undefined;
+}
+/** What a load saw. */
+export interface LoadFigures {
+  readonly applied: number;
+  readonly others: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly mostMs: number;
+  readonly heapBytesMost: number;
+  readonly rssBytesMost: number;
 }
 export interface Arm {
   readonly site: string;
@@ -59,18 +71,50 @@ async function run({ node: id, peers, listen, directory, segmentBytes, init, cor
   if (dies !== undefined) dieAt(dies);
   const storage = await openWal({ directory, node: id, segmentBytes });
   const node = await PaxosNode.start({ storage, machine, peers, init, core, diskRoom, logger, transport: grpcTransport({ listen }) });
-  process.on("message", async ({ number, text, what, arm }: Asked) => {
+  process.on("message", async ({ number, text, what, arm, load }: Asked) => {
     if (arm !== undefined) dieAt(arm);
     const answer =
-      what === "status"
-        ? { ...node.status(), heapBytes: process.memoryUsage().heapUsed, rssBytes: process.memoryUsage().rss }
-        : text === undefined
-          ? await all(node)
-          : await node.propose(Buffer.from(text));
+      load !== undefined
+        ? await underLoad(node, load)
+        : what === "status"
+          ? statusOf(node)
+          : text === undefined
+            ? await all(node)
+            : await node.propose(Buffer.from(text));
     process.send?.({ number, answer: JSON.parse(json(answer)) } satisfies Told);
   });
   for await (const { role } of node.leadership()) say({ role });
   await node.done;
+}
+
+function statusOf(node: PaxosNode): object {
+  const { heapUsed, rss } = process.memoryUsage();
+  return { ...node.status(), heapBytes: heapUsed, rssBytes: rss };
+}
+
+/** Proposals at their times, whether or not those before have been answered. */
+async function underLoad(node: PaxosNode, { perSecond, seconds }: NonNullable<Asked["load"]>): Promise<LoadFigures> {
+  const times: number[] = [];
+  let others = 0;
+  let [heapBytesMost, rssBytesMost] = [0, 0];
+  const propose = async (): Promise<void> => {
+    const began = performance.now();
+    const { type } = await node.propose(new Uint8Array(100));
+    if (type === "applied") times.push(performance.now() - began);
+    else others += 1;
+  };
+  const open: Promise<void>[] = [];
+  const began = performance.now();
+  for (let count = 0; performance.now() - began < seconds * 1000; ) {
+    for (const due = ((performance.now() - began) / 1000) * perSecond; count < due; count++) open.push(propose());
+    const { heapUsed, rss } = process.memoryUsage();
+    [heapBytesMost, rssBytesMost] = [Math.max(heapBytesMost, heapUsed), Math.max(rssBytesMost, rss)];
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  await Promise.all(open);
+  times.sort((a, b) => a - b);
+  const at = (part: number): number => times[Math.min(times.length - 1, Math.floor(times.length * part))] ?? Number.NaN;
+  return { applied: times.length, others, p50Ms: at(0.5), p99Ms: at(0.99), mostMs: at(1), heapBytesMost, rssBytesMost };
 }
 
 /** What is decided by now, or why that cannot be told. */

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { NodeStatus } from "../../src/paxos/node-status.ts";
-import type { Arm, LogProcessOptions, Told } from "./log-process.ts";
+import type { Arm, Asked, LoadFigures, LogProcessOptions, Told } from "./log-process.ts";
 
 const PROGRAM = fileURLToPath(new URL("./log-process.ts", import.meta.url));
 /** For one step to be seen: only a hang takes as long. */
@@ -75,6 +75,10 @@ export class LogProcess {
     return (await this.#ask({ what: "status" })) as NodeStatus & { readonly heapBytes: number; readonly rssBytes: number };
   }
 
+  async load(load: NonNullable<Asked["load"]>): Promise<LoadFigures> {
+    return (await this.#ask({ load })) as LoadFigures;
+  }
+
   /** It dies when it reaches the site for the `nth` time from now on. */
   async arm(arm: Arm): Promise<void> {
     await this.#ask({ what: "status", arm });
@@ -99,6 +103,11 @@ export class LogProcess {
 export class LogProcesses {
   readonly root = mkdtempSync(join(tmpdir(), "tsoracle-log-"));
   readonly #processes: LogProcess[] = [];
+  readonly #patienceMs: number;
+
+  constructor(patienceMs = PATIENCE_MS) {
+    this.#patienceMs = patienceMs;
+  }
 
   directory(name: string | number): string {
     return join(this.root, `${name}`);
@@ -111,7 +120,7 @@ export class LogProcesses {
   }
 
   async until<T>(what: string, look: () => T | undefined | false): Promise<T> {
-    const endsAt = performance.now() + PATIENCE_MS;
+    const endsAt = performance.now() + this.#patienceMs;
     for (;;) {
       const found = look();
       if (found !== undefined && found !== false) return found;

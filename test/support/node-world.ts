@@ -119,8 +119,7 @@ export class NodeWorld {
   }
 
   async start(id: number, options: Partial<PaxosNodeOptions> = {}): Promise<RunningNode> {
-    const { machine = new ListMachine() } = options;
-    if (!(machine instanceof ListMachine)) throw new TypeError("a world of ListMachines");
+    const machine = options.machine instanceof ListMachine ? options.machine : new ListMachine();
     const storage = await openWal({ directory: "/data", node: id as NodeId, disk: this.disk(id), segmentBytes: 65_536 });
     const node = await PaxosNode.start({
       storage,

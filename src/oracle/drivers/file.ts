@@ -11,6 +11,7 @@ import { createJournal, hasJournal, inspectJournal, type Journal, openJournal } 
 import { nodeDisk } from "../../disk/node-disk.ts";
 import type { ConsensusDriver, FencedStore, ServedLeadership } from "../driver.ts";
 import { changeShape } from "../rules/codec.ts";
+import { importChanges } from "../rules/import.ts";
 import { type OracleChange, OracleTables } from "../rules/state.ts";
 import { PHYSICAL_MS_MAX } from "../rules/timestamp.ts";
 import { storeDriver } from "./store.ts";
@@ -98,7 +99,32 @@ export async function inspectFileDirectory(options: FileDriverOptions): Promise<
   return { opens, highWater, sequences, leases, frames, segments: { first, last }, torn };
 }
 
-async function openFileStore(options: FileDriverOptions): Promise<FencedStore> {
+/** The state of a stopped server. @throws OracleError as `inspectFileDirectory` does. */
+export async function readFileDirectory(options: FileDriverOptions): Promise<OracleTables> {
+  const replay = new Replay();
+  await inspectJournal({ ...journalOptions(options), replay: (frame) => replay.frame(frame) });
+  return replay.tables;
+}
+
+/**
+ * Takes in what another oracle has granted, in one write: all of it or nothing. A directory that is not there is made.
+ * @returns the changes that it took; none where everything was known.
+ * @throws OracleError as `fileDriver` does; TSO_INVALID_ARGUMENT where the two do not go together (`importChanges`).
+ */
+export async function importIntoFileDirectory(options: FileDriverOptions, imported: OracleTables): Promise<readonly OracleChange[]> {
+  const store = await openFileStore(options);
+  try {
+    const current = new OracleTables();
+    for (const change of await store.open(store.epoch)) current.change(change);
+    const changes = importChanges(current, imported);
+    if (changes.length > 0) await store.commit(changes, store.epoch);
+    return changes;
+  } finally {
+    await store.close();
+  }
+}
+
+async function openFileStore(options: FileDriverOptions): Promise<FileStore> {
   const { directory, create = true, logger = silentLogger } = options;
   const place = journalOptions(options);
   if (!(await hasJournal(place))) {
@@ -184,6 +210,11 @@ class FileStore implements FencedStore {
     this.#tables = tables;
     this.#epoch = epoch(BigInt(image.opens));
     this.#leadership = new Watched<ServedLeadership>({ role: "leader", epoch: this.#epoch });
+  }
+
+  /** Of this opening. */
+  get epoch(): Epoch {
+    return this.#epoch;
   }
 
   /** A store whose directory holds few segments, however often it was opened. */

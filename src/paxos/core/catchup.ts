@@ -63,9 +63,10 @@ export function fetchFacts(replica: Replica, from: NodeId): void {
   ask(replica, from, "facts");
 }
 
+/** What is asked for begins after `after`: entries after what is decided here; a snapshot that reaches to where this log begins, at least. */
 function ask(replica: Replica, from: NodeId, kind: "facts" | "snapshot"): void {
   const id = replica.nextRequestId();
-  const after = replica.decidedThrough;
+  const after = kind === "facts" ? replica.decidedThrough : replica.log.compactedThrough;
   replica.pull = { id, from, kind, after, sentAt: replica.now };
   replica.send(from, { type: "fetch-request", id, kind, after, afterOrigin: replica.log.originAt(after), maxBytes: replica.options.maxFetchBytes });
 }
@@ -136,7 +137,7 @@ export function onFetch(replica: Replica, from: NodeId, m: FetchRequestMessage):
 /** S1. Instead of entries. */
 function offerSnapshot(replica: Replica, to: NodeId, m: FetchRequestMessage): void {
   const { newest } = replica.snapshots;
-  if (newest === undefined) replica.snapshotWanted = true;
+  if (newest === undefined || newest.slot < m.after) replica.snapshotWanted = true; // the next one will do, when it is asked for again
   answer(replica, to, m, [], undefined, newest);
 }
 

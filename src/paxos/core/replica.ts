@@ -345,8 +345,7 @@ function assertBarrier(replica: Replica): void {
 
 /** W7. Applied is only what this disk holds: after a restart the machine is never ahead of the log. */
 function handOutFacts(replica: Replica): Effects["apply"] {
-  const { missing, installing } = replica.snapshots;
-  if (missing || installing !== undefined) return undefined; // the machine is about to become another
+  if (replica.snapshots.missing) return undefined; // there is no machine to apply it to
   const through = minSlot(replica.decidedThrough, replica.storedThrough);
   if (through <= replica.handedOut) return undefined;
   const from = slot(replica.handedOut + 1);

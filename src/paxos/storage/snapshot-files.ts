@@ -21,6 +21,9 @@ const READ_BYTES = 1024 * 1024;
 /** Flushed as they come: the log's own flush must not wait for all of a snapshot at once. */
 const FLUSH_BYTES = 4 * 1024 * 1024;
 
+/** How far a long look is, in bytes. */
+export type Progress = (bytes: number, of: number) => void;
+
 export class SnapshotFiles {
   readonly #disk: Disk;
   readonly #directory: string;
@@ -47,12 +50,16 @@ export class SnapshotFiles {
   }
 
   /** What `open` would find, and whether every byte is as it was; changes nothing. */
-  static async inspect(disk: Disk, directory: string): Promise<{ readonly usable: readonly SnapshotMeta[]; readonly unusable: readonly string[] }> {
+  static async inspect(
+    disk: Disk,
+    directory: string,
+    onProgress?: Progress,
+  ): Promise<{ readonly usable: readonly SnapshotMeta[]; readonly unusable: readonly string[] }> {
     const { usable, unusable } = await inspect(disk, directory);
     const bad = [...unusable];
     const good: SnapshotMeta[] = [];
     for (const meta of usable) {
-      const sha256 = await hashOf(disk, dataPath(directory, meta.id), meta.bytes);
+      const sha256 = await hashOf(disk, dataPath(directory, meta.id), meta.bytes, onProgress);
       if (sha256 === meta.sha256) good.push(meta);
       else bad.push(`${dataPath(directory, meta.id)}: its bytes are not those of snapshot ${meta.id}`);
     }
@@ -227,9 +234,12 @@ function readMeta(bytes: Uint8Array): SnapshotMeta | undefined {
   return metaCodec.decode(encoded);
 }
 
-async function hashOf(disk: Disk, path: string, bytes: number): Promise<string> {
+async function hashOf(disk: Disk, path: string, bytes: number, onProgress?: Progress): Promise<string> {
   const hash = createHash("sha256");
-  for (let at = 0; at < bytes; at += READ_BYTES) hash.update(await disk.readPart(path, at, Math.min(READ_BYTES, bytes - at)));
+  for (let at = 0; at < bytes; at += READ_BYTES) {
+    hash.update(await disk.readPart(path, at, Math.min(READ_BYTES, bytes - at)));
+    onProgress?.(Math.min(bytes, at + READ_BYTES), bytes);
+  }
   return hash.digest("hex");
 }
 

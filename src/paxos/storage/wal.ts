@@ -28,7 +28,7 @@ import type { Extents } from "./extents.ts";
 import { addressesOf, encodeOp } from "./log-ops.ts";
 import { LogReplay } from "./log-replay.ts";
 import type { EntryRange, LogStorage, SnapshotMeta, SnapshotSink } from "./log-storage.ts";
-import { SnapshotFiles } from "./snapshot-files.ts";
+import { type Progress, SnapshotFiles } from "./snapshot-files.ts";
 
 export interface WalOptions {
   /** Holds nothing but this node's files. Made if it is missing. */
@@ -149,7 +149,11 @@ export interface WalReport {
  * Reads and judges everything that a start would, and every byte of the snapshots; changes nothing.
  * @throws OracleError as `openWal` does; TSO_WRONG_FORMAT too where there is nothing yet.
  */
-export async function inspectWal({ directory, disk = nodeDisk }: Pick<WalOptions, "directory" | "disk">): Promise<WalReport> {
+export async function inspectWal({
+  directory,
+  disk = nodeDisk,
+  onProgress,
+}: Pick<WalOptions, "directory" | "disk"> & { readonly onProgress?: Progress | undefined }): Promise<WalReport> {
   return guardStorage(directory, async () => {
     const parts = await findDirectory(disk, directory, "wal");
     if (parts === undefined) throw new OracleError("TSO_WRONG_FORMAT", `${directory} holds no node's data`);
@@ -162,7 +166,7 @@ export async function inspectWal({ directory, disk = nodeDisk }: Pick<WalOptions
       verify: () => reading.verify(),
     });
     const { node, boot, founding, image } = reading.state;
-    const { usable, unusable } = await SnapshotFiles.inspect(disk, parts.snapshots);
+    const { usable, unusable } = await SnapshotFiles.inspect(disk, parts.snapshots, onProgress);
     const { storageId, frames, firstSegment, lastSegment, torn } = found;
     return {
       ...{ node, storageId: hexOf(storageId), boot, founding, image, frames, torn, unusable },

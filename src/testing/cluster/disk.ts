@@ -37,8 +37,8 @@ export class SimulatedDisk implements ObservedDisk {
   room: DiskRoom = "enough";
   /** The next write fails. */
   failing = false;
-  /** Snapshots were taken from it, and none has taken their place. */
-  lostSnapshots = false;
+  /** A fault took its snapshots, and none has taken their place. */
+  #robbed = false;
   /** No write takes longer than usual. */
   clean = false;
 
@@ -73,7 +73,6 @@ export class SimulatedDisk implements ObservedDisk {
 
   addSnapshot(meta: SnapshotMeta, bytes: Uint8Array): void {
     this.#snapshots.set(meta.id, { meta, bytes });
-    this.lostSnapshots = false;
   }
 
   snapshotBytes(id: string): Uint8Array | undefined {
@@ -82,12 +81,18 @@ export class SimulatedDisk implements ObservedDisk {
 
   dropSnapshot(id: string): void {
     this.#snapshots.delete(id);
+    this.#checkSnapshot();
   }
 
   /** All of them, as when their files are damaged. */
   loseSnapshots(): void {
     this.#snapshots.clear();
-    this.lostSnapshots = true;
+    this.#robbed = true;
+  }
+
+  /** A process that began with it would have nothing to begin with. */
+  get lacksSnapshot(): boolean {
+    return this.#begin > 0 && this.snapshot === undefined;
   }
 
   get #begin(): number {
@@ -103,6 +108,7 @@ export class SimulatedDisk implements ObservedDisk {
       createPrng(this.#prng.below(2 ** 32)),
     );
     copied.#boot = this.#boot;
+    copied.#robbed = this.#robbed;
     for (const [id, snapshot] of this.#snapshots) copied.#snapshots.set(id, snapshot);
     return copied;
   }
@@ -169,7 +175,6 @@ export class SimulatedDisk implements ObservedDisk {
     }
     const tail = this.#entries.slice(Math.max(0, this.#image.decidedThrough - this.#begin - 1 - this.#prng.below(3)));
     const { snapshot } = this;
-    if (snapshot === undefined && this.#begin > 0) this.lostSnapshots = true; // one that was staged, and never installed, does not count
     for (const { meta } of [...this.#snapshots.values()]) if (meta !== snapshot) this.#snapshots.delete(meta.id);
     return { node, storageId: this.storageId, boot: this.#boot, image: this.#image, runs, tail, snapshot };
   }
@@ -225,8 +230,13 @@ export class SimulatedDisk implements ObservedDisk {
       });
     if (count > 0) this.#entries = this.#entries.slice(count);
     this.#image = image;
-    if (image.compactedThrough > 0 && ![...this.#snapshots.values()].some(({ meta }) => meta.slot >= image.compactedThrough) && !this.lostSnapshots)
-      throw new Violation("disk", "only what a snapshot on this disk covers is compacted (S4)", { through: image.compactedThrough });
+    this.#checkSnapshot();
+  }
+
+  /** S4. What is compacted is in a snapshot, which a process that starts now could begin with. */
+  #checkSnapshot(): void {
+    if (!this.lacksSnapshot) this.#robbed = false;
+    else if (!this.#robbed) throw new Violation("disk", "only what a snapshot on this disk covers is compacted (S4)", { through: this.#begin });
   }
 
   /** The image speaks of the log that is there. */

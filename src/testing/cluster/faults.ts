@@ -199,7 +199,7 @@ export class Faults {
         return true;
       case "snapshotLoss": {
         // One at a time, and where others know what it had: a state that nobody has cannot come back.
-        const others = cluster.nodes.some(({ disk }) => disk.lostSnapshots);
+        const others = cluster.nodes.some(({ disk }) => disk.lacksSnapshot);
         if (process === undefined || others || cluster.nodes.length < 3) return false;
         cluster.crash(index);
         cluster.node(index).disk.loseSnapshots();

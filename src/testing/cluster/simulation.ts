@@ -279,7 +279,7 @@ class Run {
     const prng = createPrng(this.#seed ^ 0xc0de);
     const { nodes } = this.#cluster;
     // A disk whose snapshots are lost is a lost disk, until it has got another: with one that is behind it may not know together what was decided.
-    const rest = nodes.filter(({ disk }) => !disk.lostSnapshots).map(({ index }) => index);
+    const rest = nodes.filter(({ disk }) => !disk.lacksSnapshot).map(({ index }) => index);
     const size = Math.floor(nodes.length / 2) + 1;
     return Array.from({ length: size }, () => rest.splice(prng.below(rest.length), 1)).flat();
   }

@@ -193,6 +193,17 @@ describe("a snapshot that cannot be read", () => {
     await world.apply("and on");
   });
 
+  // Found by seed 102183 of the simulator, profile crash-storm.
+  test("is made anew by a peer, where those that the others have end before this log begins", async () => {
+    for (const id of world.ids) await world.start(id, { core: { ...SMALL, snapshotEntries: id === 3 ? 10 : 45 } });
+    await applyMany(80);
+    await world.until("it has let go of more than the others' snapshots hold", () => (world.running(3).node.status().compactedThrough ?? 0) > 50);
+    world.crash(3, "keeps");
+    await damage(3);
+    const { machine } = await world.start(3, { core: SMALL });
+    await world.until("it has another", () => machine.commands.length === 80);
+  });
+
   test("ends the start of the only node, and its files are left as they are", async () => {
     world = new NodeWorld(1);
     await world.start(1, { core: SMALL, init: true });

@@ -41,7 +41,10 @@ try {
   for (let filled = 0; filled < mib; filled += STEP_MIB) await processes.apply(nodes, `fill ${Math.min(STEP_MIB, mib - filled)}`);
   // The log is let go of as a whole: only a snapshot can bring the follower back.
   for (let entries = 0; (await leader.status()).compactedThrough === 0; entries += 2) {
-    await Promise.all([processes.apply(nodes, `x and ${"y".repeat(3 * 1024 * 1024)}`), processes.apply(nodes, `x and ${"y".repeat(3 * 1024 * 1024)}`)]);
+    await Promise.all([
+      processes.apply(nodes, `x and ${"y".repeat(3 * 1024 * 1024)}`),
+      processes.apply(nodes, `x and ${"y".repeat(3 * 1024 * 1024)}`),
+    ]);
     if (entries > 2_000) throw new Error("the log is never let go of");
   }
   const { snapshot } = await leader.status();

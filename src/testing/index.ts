@@ -40,5 +40,6 @@ export {
   type SequenceViolation,
 } from "./sequence-checker.ts";
 export { type SingleNodeReport, type SingleNodeSettings, simulateSingleNode } from "./single-node.ts";
+export { type StoragePlace, storageConformance } from "./storage-conformance.ts";
 export { type TransportConformanceTest, transportConformance } from "./transport-conformance.ts";
 export type { TransportNetwork, TransportProcess } from "./transport-stage.ts";

@@ -9,6 +9,13 @@ export class BlobMachine implements StateMachine {
   commands: string[] = [];
   #blobs: readonly Uint8Array[] = [];
 
+  readonly #keeps: number;
+
+  /** @param keeps the newest so many commands. */
+  constructor(keeps = Number.POSITIVE_INFINITY) {
+    this.#keeps = keeps;
+  }
+
   get blobs(): number {
     return this.#blobs.length;
   }
@@ -16,6 +23,7 @@ export class BlobMachine implements StateMachine {
   apply(command: Uint8Array): Uint8Array {
     const text = Buffer.from(command).toString();
     this.commands.push(text.split(" ").slice(0, 2).join(" ").slice(0, 32)); // what follows is there to be written
+    if (this.commands.length > 2 * this.#keeps) this.commands = this.commands.slice(-this.#keeps); // a new list: one that was captured stays as it is
     const [, size] = /^fill (\d+)$/.exec(text) ?? [];
     if (size !== undefined) this.#blobs = [...this.#blobs, ...Array.from({ length: Number(size) }, (_, at) => blob(this.#blobs.length + at))];
     return Buffer.from(String(this.commands.length));

@@ -18,6 +18,8 @@ export interface LogProcessOptions extends Pick<PaxosNodeOptions, "init" | "core
   readonly listen: string;
   readonly directory: string;
   readonly segmentBytes?: number | undefined;
+  /** Its machine keeps so many commands, and counts the others. */
+  readonly forgets?: number | undefined;
   /** It kills itself there. */
   readonly dies?: Arm | undefined;
 }
@@ -30,7 +32,7 @@ export interface Asked {
   readonly what?: "status" | undefined;
   readonly arm?: Arm | undefined;
   /** So many proposals a second, for so long. */
-  readonly load?: { readonly perSecond: number; readonly seconds: number } | undefined;
+  readonly load?: { readonly perSecond: number; readonly seconds: number; readonly bytes?: number } | undefined;
 }
 /** What a load saw. */
 export interface LoadFigures {
@@ -56,8 +58,6 @@ const say = (line: object): void => void process.stdout.write(`${json(line)}\n`)
 const at = (level: string) => (fields: object, text: string) => say({ level, text, ...fields });
 const logger: Logger = { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
 
-const machine = new BlobMachine();
-
 /** Dies when the site is reached for the `nth` time, counted from when it is armed. */
 function dieAt({ site, nth }: Arm): void {
   let reached = 0;
@@ -67,7 +67,8 @@ function dieAt({ site, nth }: Arm): void {
   });
 }
 
-async function run({ node: id, peers, listen, directory, segmentBytes, init, core, diskRoom, dies }: LogProcessOptions): Promise<void> {
+async function run({ node: id, peers, listen, directory, segmentBytes, init, core, diskRoom, dies, forgets }: LogProcessOptions): Promise<void> {
+  const machine = new BlobMachine(forgets);
   if (dies !== undefined) dieAt(dies);
   const storage = await openWal({ directory, node: id, segmentBytes });
   const node = await PaxosNode.start({ storage, machine, peers, init, core, diskRoom, logger, transport: grpcTransport({ listen }) });
@@ -79,7 +80,7 @@ async function run({ node: id, peers, listen, directory, segmentBytes, init, cor
         : what === "status"
           ? statusOf(node)
           : text === undefined
-            ? await all(node)
+            ? await all(node, machine)
             : await node.propose(Buffer.from(text));
     process.send?.({ number, answer: JSON.parse(json(answer)) } satisfies Told);
   });
@@ -93,32 +94,35 @@ function statusOf(node: PaxosNode): object {
 }
 
 /** Proposals at their times, whether or not those before have been answered. */
-async function underLoad(node: PaxosNode, { perSecond, seconds }: NonNullable<Asked["load"]>): Promise<LoadFigures> {
+async function underLoad(node: PaxosNode, { perSecond, seconds, bytes = 100 }: NonNullable<Asked["load"]>): Promise<LoadFigures> {
   const times: number[] = [];
   let others = 0;
   let [heapBytesMost, rssBytesMost] = [0, 0];
   const propose = async (): Promise<void> => {
     const began = performance.now();
-    const { type } = await node.propose(new Uint8Array(100));
+    const { type } = await node.propose(new Uint8Array(bytes));
     if (type === "applied") times.push(performance.now() - began);
     else others += 1;
   };
-  const open: Promise<void>[] = [];
+  const open = new Set<Promise<void>>();
   const began = performance.now();
   for (let count = 0; performance.now() - began < seconds * 1000; ) {
-    for (const due = ((performance.now() - began) / 1000) * perSecond; count < due; count++) open.push(propose());
+    for (const due = ((performance.now() - began) / 1000) * perSecond; count < due; count++) {
+      const one = propose().finally(() => open.delete(one));
+      open.add(one);
+    }
     const { heapUsed, rss } = process.memoryUsage();
     [heapBytesMost, rssBytesMost] = [Math.max(heapBytesMost, heapUsed), Math.max(rssBytesMost, rss)];
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
-  await Promise.all(open);
+  await Promise.all([...open]);
   times.sort((a, b) => a - b);
   const at = (part: number): number => times[Math.min(times.length - 1, Math.floor(times.length * part))] ?? Number.NaN;
   return { applied: times.length, others, p50Ms: at(0.5), p99Ms: at(0.99), mostMs: at(1), heapBytesMost, rssBytesMost };
 }
 
 /** What is decided by now, or why that cannot be told. */
-async function all(node: PaxosNode): Promise<unknown> {
+async function all(node: PaxosNode, machine: BlobMachine): Promise<unknown> {
   try {
     await node.barrier();
     return machine.commands;

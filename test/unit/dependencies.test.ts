@@ -5,12 +5,17 @@ type Versions = Readonly<Record<string, string>>;
 
 const root = new URL("../../", import.meta.url);
 const read = (path: string): string => readFileSync(new URL(path, root), "utf8");
-const manifest: { readonly dependencies: Versions; readonly devDependencies: Versions } = JSON.parse(read("package.json"));
-const [, runtime = "", development = ""] = read("docs/dependencies.md").split(/^## (?:Runtime|Development)$/m);
+const manifest: { readonly dependencies: Versions; readonly devDependencies: Versions; readonly peerDependencies: Versions } = JSON.parse(
+  read("package.json"),
+);
+const [, runtime = "", optional = "", development = ""] = read("docs/dependencies.md").split(/^## (?:Runtime|Optional|Development)$/m);
+/** What is optional is installed here for its tests, and has its row there. */
+const onlyHere = Object.fromEntries(Object.entries(manifest.devDependencies).filter(([name]) => !(name in manifest.peerDependencies)));
 
 describe.each([
   ["dependencies", manifest.dependencies, runtime],
-  ["devDependencies", manifest.devDependencies, development],
+  ["peerDependencies", manifest.peerDependencies, optional],
+  ["devDependencies", onlyHere, development],
 ] as const)("docs/dependencies.md and %s", (_, versions, section) => {
   const rows = [...section.matchAll(/^\| `([^`]+)` *\| (\S+) *\| (.+?) *\| (.+?) *\|$/gm)];
 

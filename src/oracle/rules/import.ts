@@ -46,7 +46,7 @@ function isUsed({ first, next }: SequenceState): boolean {
 function raisedLease(current: OracleTables, lease: Lease): Lease | undefined {
   const ours = current.lease(lease.id);
   if (ours !== undefined) {
-    if (Buffer.compare(ours.holder, lease.holder) !== 0 || ours.holderEpoch !== lease.holderEpoch)
+    if (!sameBytes(ours.holder, lease.holder) || ours.holderEpoch !== lease.holderEpoch)
       throw refused(`lease ${lease.id} is held by another here than there`);
     if (lease.expiresAtMs <= ours.expiresAtMs && lease.bound <= ours.bound && lease.supersededBy === ours.supersededBy) return undefined;
     const supersededBy = ours.supersededBy ?? lease.supersededBy;
@@ -55,6 +55,10 @@ function raisedLease(current: OracleTables, lease: Lease): Lease | undefined {
   if (lease.supersededBy === undefined && current.leaseOf(lease.holder) !== undefined)
     throw refused(`the holder of lease ${lease.id} has another lease here: let one of them end first`);
   return lease;
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, at) => byte === b[at]);
 }
 
 function refused(why: string): OracleError {

@@ -62,7 +62,7 @@ export interface LogStorage {
 }
 
 /** Names of engines, as they stand in a data directory. */
-export type StorageEngine = "wal" | "memory";
+export type StorageEngine = "wal" | "rocksdb" | "memory";
 
 export interface EntryRange {
   readonly after: Slot;

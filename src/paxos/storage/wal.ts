@@ -8,7 +8,7 @@ import { messageOf, OracleError } from "../../base/errors.ts";
 import { minSlot, type NodeId, type Slot, slot } from "../../base/ids.ts";
 import { invariant } from "../../base/invariant.ts";
 import { wholeOption } from "../../base/options.ts";
-import { type Codec, createCodec, optional, record, whole } from "../../base/shape.ts";
+import { type Codec, createCodec } from "../../base/shape.ts";
 import { type Disk, isErrno } from "../../disk/disk.ts";
 import type { Frame, FrameAddress, FrameContent } from "../../disk/frame.ts";
 import { createJournal, hasJournal, inspectJournal, type Journal, type JournalOptions, openJournal } from "../../disk/journal.ts";
@@ -16,18 +16,17 @@ import { nodeDisk } from "../../disk/node-disk.ts";
 import { segmentName } from "../../disk/recovery.ts";
 import { guardStorage } from "../../disk/storage-error.ts";
 import { FOUNDER_ID_MAX, membersOf, sameCharter } from "../core/charter.ts";
-import { nodeIdShape } from "../core/configuration.ts";
 import type { Recovered } from "../core/effects.ts";
 import { continues, decodeEntry, type Entry, recordLength } from "../core/entry.ts";
-import { type Founding, foundingShape } from "../core/founding.ts";
+import type { Founding } from "../core/founding.ts";
 import { genesisOf } from "../core/genesis.ts";
 import type { Image, PersistBatch } from "../core/image.ts";
-import { imageShape } from "../core/image-codec.ts";
 import { findDirectory, type LogDirectory, prepareDirectory } from "./directory.ts";
 import type { Extents } from "./extents.ts";
 import { addressesOf, encodeOp } from "./log-ops.ts";
 import { LogReplay } from "./log-replay.ts";
 import type { EntryRange, LogStorage, SnapshotMeta, SnapshotSink } from "./log-storage.ts";
+import { type NodeState, nodeStateShape } from "./node-state.ts";
 import { type Progress, SnapshotFiles } from "./snapshot-files.ts";
 
 export interface WalOptions {
@@ -48,20 +47,7 @@ const READ_AHEAD_BYTES = 256 * 1024;
 const WAY_OUT =
   "This node must not vote from what is left, and an older copy of the directory would forget what it vouched for: remove the node from the cluster and add a new one (docs/storage.md)";
 
-/** What every frame repeats. */
-interface NodeState {
-  readonly node: NodeId;
-  readonly boot: number;
-  readonly founding: Founding;
-  /** Present once the disk belongs to a cluster. */
-  readonly image?: Image | undefined;
-}
-
-const stateCodec: Codec<NodeState> = createCodec(
-  "the state of a node of the log",
-  1,
-  record<NodeState>({ node: nodeIdShape, boot: whole(), founding: foundingShape, image: optional(imageShape) }),
-);
+const stateCodec: Codec<NodeState> = createCodec("the state of a node of the log", 1, nodeStateShape);
 
 /**
  * Opens what an earlier process left, or begins an empty directory. When it returns, the start of this process is counted, durably.

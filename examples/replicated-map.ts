@@ -39,7 +39,7 @@ class MapMachine implements StateMachine {
   stage() {
     const map = new SnapshotMap<string, string>();
     const write = (chunk: Uint8Array): void => void map.set(...(json.from(chunk) as [string, string]));
-    const install = (): void => void (this.map = map);
+    const install = (): void => void Object.assign(this, { map });
     return { write, finish: () => ({ install, discard: () => undefined }), discard: () => undefined };
   }
 }

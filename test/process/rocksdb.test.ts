@@ -25,7 +25,7 @@ async function whyNot(): Promise<string | undefined> {
 }
 
 const unusable = await whyNot();
-if (unusable !== undefined) console.warn(`the tests of the engine rocksdb are left out: ${unusable}`);
+if (unusable !== undefined) process.stderr.write(`the tests of the engine rocksdb are left out: ${unusable}\n`);
 
 async function newPlace(): Promise<StoragePlace> {
   const directory = await mkdtemp(join(tmpdir(), "tsoracle-rocksdb-"));
@@ -51,8 +51,15 @@ describe.skipIf(unusable !== undefined)("rocksdb", () => {
         stage: () => {
           let staged = 0;
           return {
-            write: (chunk: Uint8Array) => void (staged = Number(Buffer.from(chunk).toString())),
-            finish: () => ({ install: () => void (count = staged), discard: () => undefined }),
+            write: (chunk: Uint8Array) => {
+              staged = Number(Buffer.from(chunk).toString());
+            },
+            finish: () => ({
+              install: () => {
+                count = staged;
+              },
+              discard: () => undefined,
+            }),
             discard: () => undefined,
           };
         },

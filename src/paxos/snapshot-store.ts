@@ -33,6 +33,8 @@ export interface SnapshotTask {
   readonly of: number | undefined;
 }
 
+type StorePiece = Extract<SnapshotWork, { readonly type: "store" }>;
+
 /** Written, or read, at once. */
 const PIECE_BYTES = 1024 * 1024;
 /** Work without a break is no longer, ms: others are served in between. */
@@ -45,7 +47,13 @@ export class SnapshotStore {
   readonly #tasks = new Set<{ -readonly [Name in keyof SnapshotTask]: SnapshotTask[Name] }>();
   /** What comes from a peer: one operation after the other. */
   #staging: Promise<void> = Promise.resolve();
-  #staged: { readonly meta: SnapshotMeta; readonly sink: SnapshotSink; bytes: number } | undefined;
+  /** Read last, for a peer. */
+  #ahead: { readonly id: string; readonly at: number; readonly bytes: Uint8Array } | undefined;
+  /** What peers asked for. */
+  #reading: Promise<void> = Promise.resolve();
+  /** What comes while the disk writes is written together; nothing else has come since. */
+  #unwritten: StorePiece[] | undefined;
+  #staged: { readonly meta: SnapshotMeta; readonly sink: SnapshotSink; readonly began: number; bytes: number } | undefined;
   #newestBytes = 0;
   #over = false;
 
@@ -67,6 +75,7 @@ export class SnapshotStore {
   async stop(): Promise<void> {
     this.#over = true;
     await this.#staging;
+    await this.#reading;
   }
 
   /**
@@ -129,8 +138,14 @@ export class SnapshotStore {
   }
 
   carryOut(work: SnapshotWork): void {
-    if (work.type === "read") void this.#read(work.request);
-    else this.#staging = this.#staging.then(() => this.#stage(work)).catch((error: unknown) => this.#fail(error));
+    if (work.type === "read")
+      this.#reading = this.#reading.then(() => this.#read(work.request)); // in the order in which they were asked for
+    else if (work.type === "store" && this.#unwritten !== undefined) this.#unwritten.push(work);
+    else {
+      const pieces = work.type === "store" ? [work] : undefined;
+      this.#unwritten = pieces;
+      this.#staging = this.#staging.then(() => this.#stage(work, pieces)).catch((error: unknown) => this.#fail(error));
+    }
   }
 
   #tell(input: TurnInput): void {
@@ -176,7 +191,8 @@ export class SnapshotStore {
     return false;
   }
 
-  async #stage(work: Exclude<SnapshotWork, { readonly type: "read" }>): Promise<void> {
+  async #stage(work: Exclude<SnapshotWork, { readonly type: "read" }>, pieces: readonly StorePiece[] = []): Promise<void> {
+    if (pieces === this.#unwritten) this.#unwritten = undefined;
     if (this.#over) return;
     const id = "id" in work ? work.id : work.meta.id;
     try {
@@ -184,7 +200,7 @@ export class SnapshotStore {
         case "stage":
           return await this.#begin(work.meta);
         case "store":
-          return await this.#store(id, work.bytes);
+          return await this.#store(id, pieces);
         case "finish":
           return await this.#finish(work.meta);
         case "drop":
@@ -206,13 +222,15 @@ export class SnapshotStore {
     if (!(await this.#hasRoom(meta.bytes))) return this.#tell({ type: "snapshot-refused", id: meta.id });
     logger.info({ slot: meta.slot, bytes: meta.bytes }, "a snapshot is pulled from a peer");
     await storage.dropSnapshot(meta.id); // there may be one that cannot be read
-    this.#staged = { meta, sink: await storage.stageSnapshot(meta.id), bytes: 0 };
+    this.#staged = { meta, sink: await storage.stageSnapshot(meta.id), began: performance.now(), bytes: 0 };
   }
 
-  async #store(id: string, bytes: Uint8Array): Promise<void> {
+  async #store(id: string, pieces: readonly StorePiece[]): Promise<void> {
     const staged = this.#staged;
     if (staged?.meta.id !== id) return;
     if (failpointsArmed()) await failpoint("snapshot/storing");
+    const mine = pieces.filter((piece) => piece.id === id).map(({ bytes }) => bytes);
+    const bytes = mine.length === 1 && mine[0] !== undefined ? mine[0] : new Uint8Array(Buffer.concat(mine));
     await staged.sink.write(bytes);
     staged.bytes += bytes.length;
     this.#tell({ type: "snapshot-stored", id, bytes: staged.bytes });
@@ -224,6 +242,8 @@ export class SnapshotStore {
     this.#staged = undefined;
     await staged.sink.finish(meta);
     if (failpointsArmed()) await failpoint("snapshot/whole");
+    const ms = Math.round(performance.now() - staged.began);
+    this.#parts.logger.info({ slot: meta.slot, bytes: meta.bytes, ms }, "a snapshot has come, and is on the disk");
     try {
       const prepared = await this.#prepare(meta);
       if (failpointsArmed()) await failpoint("snapshot/staged");
@@ -245,16 +265,24 @@ export class SnapshotStore {
   }
 
   async #read(piece: SnapshotPiece): Promise<void> {
-    const { storage, logger } = this.#parts;
     try {
       if (failpointsArmed()) await failpoint("snapshot/serving");
-      const bytes = await storage.readSnapshot(piece.snapshot, piece.position, piece.length);
-      this.#tell({ type: "snapshot-read", piece, bytes });
+      this.#tell({ type: "snapshot-read", piece, bytes: await this.#readAhead(piece) });
     } catch (error) {
       if (!(error instanceof OracleError && error.code === "TSO_INVALID_ARGUMENT"))
-        logger.error({ peer: piece.to, id: piece.snapshot, error: messageOf(error) }, "a snapshot that a peer asked for cannot be read");
+        this.#parts.logger.error({ peer: piece.to, id: piece.snapshot, error: messageOf(error) }, "a snapshot that a peer asked for cannot be read");
       this.#tell({ type: "snapshot-read", piece, bytes: undefined });
     }
+  }
+
+  /** Pieces are small, and mostly asked for one after the other: several are read at once. */
+  async #readAhead({ snapshot, position, length }: SnapshotPiece): Promise<Uint8Array> {
+    const known = this.#ahead;
+    const isInside = known?.id === snapshot && position >= known.at && position + length <= known.at + known.bytes.length;
+    if (known !== undefined && isInside) return known.bytes.subarray(position - known.at, position - known.at + length);
+    const bytes = await this.#parts.storage.readSnapshot(snapshot, position, Math.max(length, PIECE_BYTES));
+    this.#ahead = { id: snapshot, at: position, bytes };
+    return bytes.subarray(0, length);
   }
 
   /** @throws UnreadableSnapshot; what the machine throws */

@@ -51,6 +51,8 @@ interface Pull extends SnapshotToPull {
   movedAt: number;
   /** When something was asked for last. */
   askedAt: number;
+  /** Pieces that came before those that belong before them, by position: the window bounds them. */
+  readonly early: Map<number, Uint8Array>;
   isFinishing: boolean;
 }
 
@@ -87,23 +89,27 @@ export class SnapshotReceiver {
     // Pieces that are on their way to the disk get there before anything that comes now.
     const received = stored > 0 && before !== undefined ? before.received : 0;
     if (before !== undefined && before.meta.id !== meta.id) work.push({ type: "drop", id: before.meta.id });
-    this.#pull = { from, meta, stored, received, requested: received, movedAt: tick, askedAt: tick, isFinishing: false };
+    this.#pull = { from, meta, stored, received, requested: received, movedAt: tick, askedAt: tick, early: new Map(), isFinishing: false };
     this.#over = false;
     work.push({ type: "stage", meta });
     this.#finishIfWhole(this.#pull, work);
   }
 
-  /** A piece came. One that is not the next is asked for again when the time has come. */
+  /** A piece came. What does not come is asked for again when the time has come. */
   onChunk(from: NodeId, { snapshot, position, bytes, crc }: SnapshotChunkMessage, tick: number, work: SnapshotWork[]): "gone" | undefined {
     const pull = this.#pull;
     if (pull === undefined || this.#over || pull.meta.id !== snapshot || pull.from !== from || pull.isFinishing) return undefined;
     if (bytes === undefined) return "gone";
-    const fits = position === pull.received && bytes.length > 0 && bytes.length <= pull.meta.bytes - position;
-    if (!fits || crc32(bytes) !== crc) return undefined;
-    pull.received += bytes.length;
-    pull.requested = Math.max(pull.requested, pull.received);
-    pull.movedAt = tick;
-    work.push({ type: "store", id: snapshot, bytes });
+    const isAsked = position >= pull.received && position + bytes.length <= pull.requested;
+    const isTooMany = pull.early.size * this.#options.snapshotChunkBytes > this.#options.snapshotWindowBytes;
+    if (!isAsked || isTooMany || bytes.length === 0 || crc32(bytes) !== crc) return undefined;
+    pull.early.set(position, bytes);
+    for (let next = pull.early.get(pull.received); next !== undefined; next = pull.early.get(pull.received)) {
+      pull.early.delete(pull.received);
+      pull.received += next.length;
+      pull.movedAt = tick;
+      work.push({ type: "store", id: snapshot, bytes: next });
+    }
     return undefined;
   }
 

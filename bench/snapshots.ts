@@ -185,7 +185,7 @@ async function transfer(): Promise<void> {
     const start = (node: number): LogProcess =>
       processes.start({
         ...{ node, peers, listen: `127.0.0.1:${ports[node - 1]}`, directory: processes.directory(node) },
-        core: { snapshotEntries: 100, cacheBytes: MIB },
+        core: { snapshotEntries: 100, cacheBytes: MIB, snapshotBytesPerSecond: 2 ** 40 },
       });
     const nodes = [1, 2, 3].map(start);
     const leader = await processes.until("one of them leads", () => nodes.find(({ leads }) => leads));

@@ -3,7 +3,7 @@
  * gives a machine back what it once captured. What a disk will not take of a snapshot is no harm: the log has it all.
  */
 import { randomBytes } from "node:crypto";
-import { setImmediate as nextTurn } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as pause } from "node:timers/promises";
 import { messageOf, OracleError } from "../base/errors.ts";
 import { failpoint, failpointsArmed } from "../base/failpoints.ts";
 import type { Slot } from "../base/ids.ts";
@@ -106,7 +106,7 @@ export class SnapshotStore {
   async #restoreFirst(candidates: readonly SnapshotMeta[]): Promise<SnapshotMeta | undefined> {
     for (const meta of candidates) {
       try {
-        (await this.#prepare(meta)).install();
+        (await this.#prepare(meta, new Spell(false))).install();
         return meta;
       } catch (error) {
         if (!(error instanceof UnreadableSnapshot)) throw error;
@@ -160,7 +160,7 @@ export class SnapshotStore {
     const sink = await storage.stageSnapshot(randomBytes(16).toString("hex"));
     try {
       const pieces = new Pieces((piece) => sink.write(piece));
-      const spell = new Spell();
+      const spell = new Spell(true);
       await pieces.add(snapshotHead());
       let chunks = 0;
       for await (const chunk of view.chunks()) {
@@ -245,7 +245,7 @@ export class SnapshotStore {
     const ms = Math.round(performance.now() - staged.began);
     this.#parts.logger.info({ slot: meta.slot, bytes: meta.bytes, ms }, "a snapshot has come, and is on the disk");
     try {
-      const prepared = await this.#prepare(meta);
+      const prepared = await this.#prepare(meta, new Spell(true));
       if (failpointsArmed()) await failpoint("snapshot/staged");
       if (this.#over) return prepared.discard();
       this.#newestBytes = meta.bytes;
@@ -286,7 +286,7 @@ export class SnapshotStore {
   }
 
   /** @throws UnreadableSnapshot; what the machine throws */
-  async #prepare(meta: SnapshotMeta): Promise<Prepared> {
+  async #prepare(meta: SnapshotMeta, spell: Spell): Promise<Prepared> {
     const { storage, machine } = this.#parts;
     const task = { type: "restoring" as const, slot: meta.slot, bytes: 0, of: meta.bytes };
     this.#tasks.add(task);
@@ -294,7 +294,6 @@ export class SnapshotStore {
     let isWhole = false;
     try {
       const reader = new SnapshotReader();
-      const spell = new Spell();
       while (task.bytes < meta.bytes) {
         const piece = await readable(() => storage.readSnapshot(meta.id, task.bytes, PIECE_BYTES));
         if (piece.length === 0)
@@ -357,13 +356,19 @@ class Pieces {
   }
 }
 
-/** Lets others have their turn after a while. */
+/** Lets others have their turn after a while: those in this process, and, where nobody waits for the work, those that share the machine. */
 class Spell {
+  readonly #isGentle: boolean;
   #since = performance.now();
 
+  constructor(isGentle: boolean) {
+    this.#isGentle = isGentle;
+  }
+
   async rest(): Promise<void> {
-    if (performance.now() - this.#since < SPELL_MS) return;
-    await nextTurn();
+    const spentMs = performance.now() - this.#since;
+    if (spentMs < SPELL_MS) return;
+    await (this.#isGentle ? pause(spentMs) : nextTurn());
     this.#since = performance.now();
   }
 }

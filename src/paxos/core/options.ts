@@ -71,6 +71,8 @@ const DEFAULTS = {
   snapshotChunkBytes: 256 * KIB,
   /** Of a snapshot: asked for, and not yet on this disk. */
   snapshotWindowBytes: 4 * MIB,
+  /** A pull asks for no more than this, as a mean: who serves it, and who shares a machine with either, has other things to do. */
+  snapshotBytesPerSecond: 32 * MIB,
   /** A pull that gets no further for this long is given up, and another source is looked for. */
   snapshotTicks: 500,
 } as const;

@@ -51,6 +51,9 @@ interface Pull extends SnapshotToPull {
   movedAt: number;
   /** When something was asked for last. */
   askedAt: number;
+  /** Bytes that may be asked for now, and as of when: they grow with time, to a window at most. */
+  allowed: number;
+  allowedAt: number;
   /** Pieces that came before those that belong before them, by position: the window bounds them. */
   readonly early: Map<number, Uint8Array>;
   isFinishing: boolean;
@@ -89,7 +92,19 @@ export class SnapshotReceiver {
     // Pieces that are on their way to the disk get there before anything that comes now.
     const received = stored > 0 && before !== undefined ? before.received : 0;
     if (before !== undefined && before.meta.id !== meta.id) work.push({ type: "drop", id: before.meta.id });
-    this.#pull = { from, meta, stored, received, requested: received, movedAt: tick, askedAt: tick, early: new Map(), isFinishing: false };
+    this.#pull = {
+      from,
+      meta,
+      stored,
+      received,
+      requested: received,
+      movedAt: tick,
+      askedAt: tick,
+      allowed: this.#options.snapshotWindowBytes,
+      allowedAt: tick,
+      early: new Map(),
+      isFinishing: false,
+    };
     this.#over = false;
     work.push({ type: "stage", meta });
     this.#finishIfWhole(this.#pull, work);
@@ -127,12 +142,16 @@ export class SnapshotReceiver {
     const pull = this.#pull;
     if (pull === undefined || this.#over || pull.isFinishing) return [];
     if (tick - Math.max(pull.movedAt, pull.askedAt) >= this.#options.retransmitTicks) pull.requested = pull.received; // something was lost
-    const { snapshotChunkBytes, snapshotWindowBytes } = this.#options;
+    const { snapshotChunkBytes, snapshotWindowBytes, snapshotBytesPerSecond, tickMs } = this.#options;
+    const grown = (tick - pull.allowedAt) * snapshotBytesPerSecond * (tickMs / 1000);
+    pull.allowed = Math.min(snapshotWindowBytes, pull.allowed + grown);
+    pull.allowedAt = tick;
     const requests: Outgoing<SnapshotRequestMessage>[] = [];
-    while (pull.requested < pull.meta.bytes && pull.requested - pull.stored + snapshotChunkBytes <= snapshotWindowBytes) {
+    while (pull.requested < pull.meta.bytes && pull.requested - pull.stored + snapshotChunkBytes <= snapshotWindowBytes && pull.allowed > 0) {
       const length = Math.min(snapshotChunkBytes, pull.meta.bytes - pull.requested);
       requests.push({ to: pull.from, message: { type: "snapshot-request", snapshot: pull.meta.id, position: pull.requested, length } });
       pull.requested += length;
+      pull.allowed -= length;
       pull.askedAt = tick;
     }
     return requests;

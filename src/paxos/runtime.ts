@@ -189,7 +189,7 @@ export class Runtime {
 
   #finish({ load, settled, answered, capture, snapshots, installed, leadership }: Finished): void {
     if (installed !== undefined) this.#parts.logger.info({ slot: installed.slot, bytes: installed.bytes }, "a snapshot was installed");
-    if (capture !== undefined) void this.#parts.snapshots.capture(capture);
+    if (capture !== undefined) this.#parts.snapshots.capture(capture);
     for (const work of snapshots) this.#parts.snapshots.carryOut(work);
     if (load !== undefined) void this.#load(load);
     for (const { id, outcome } of settled) this.#settle(id, outcome);

@@ -45,6 +45,7 @@ export class SnapshotStore {
   #put: (input: TurnInput) => void = () => undefined;
   #fail: (fault: unknown) => void = () => undefined;
   readonly #tasks = new Set<{ -readonly [Name in keyof SnapshotTask]: SnapshotTask[Name] }>();
+  #capturing: Promise<void> = Promise.resolve();
   /** What comes from a peer: one operation after the other. */
   #staging: Promise<void> = Promise.resolve();
   /** Read last, for a peer. */
@@ -71,11 +72,10 @@ export class SnapshotStore {
     return [...this.#tasks];
   }
 
-  /** Nothing is begun any more, and nobody is told of anything. What is staged goes with the next start. */
+  /** Nothing is begun any more, and nobody is told of anything. Returns when this process touches no file any more; what is staged goes with the next start. */
   async stop(): Promise<void> {
     this.#over = true;
-    await this.#staging;
-    await this.#reading;
+    await Promise.all([this.#capturing, this.#staging, this.#reading]);
   }
 
   /**
@@ -116,8 +116,12 @@ export class SnapshotStore {
     return undefined;
   }
 
-  /** Writes it down while the machine goes on. */
-  async capture(capture: Capture): Promise<void> {
+  /** Writes it down while the machine goes on. One at a time. */
+  capture(capture: Capture): void {
+    this.#capturing = this.#capture(capture).catch((error: unknown) => this.#fail(error)); // of a view that is none
+  }
+
+  async #capture(capture: Capture): Promise<void> {
     const { logger } = this.#parts;
     const began = performance.now();
     try {
@@ -173,6 +177,7 @@ export class SnapshotStore {
       }
       await pieces.add(snapshotEnd(chunks));
       await pieces.flush();
+      if (this.#over) return undefined;
       if (failpointsArmed()) await failpoint("snapshot/captured");
       const meta = await sink.finish(point);
       if (failpointsArmed()) await failpoint("snapshot/written");

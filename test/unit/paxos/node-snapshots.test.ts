@@ -293,3 +293,34 @@ describe("a machine whose snapshots fail stops its node, with the reason", () =>
     expect(released).toEqual(["chunks", "long"]);
   });
 });
+
+test("a node that is closed while it writes a snapshot frees its directory when it touches no file any more", async () => {
+  world = new NodeWorld(1);
+  const { node } = await world.start(1, { core: SMALL, init: true });
+  const disk = world.disk(1);
+  let isHeld = false;
+  let release = (): void => undefined;
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  disk.before = async ({ name, path }) => {
+    if (name !== "write" || !path.startsWith("/data/snapshots")) return;
+    isHeld = true;
+    await held;
+  };
+  await applyMany(12);
+  await world.until("it is being written", () => isHeld);
+  let closed = false;
+  const closing = node.close().then(() => {
+    closed = true;
+  });
+  await world.pass(1_000);
+  expect(closed).toBe(false);
+  release();
+  await closing;
+  world.forget(1);
+  const { operations } = disk;
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(disk.operations).toBe(operations);
+  expect(await snapshotFiles(1), "nothing of it is left").toEqual([]);
+});

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { type NodeId, type Slot, slot } from "../../../src/base/ids.ts";
 import { type Ballot, epochOf } from "../../../src/paxos/core/ballot.ts";
 import type { RequestNumber } from "../../../src/paxos/core/effects.ts";
@@ -8,6 +8,7 @@ import type { Image } from "../../../src/paxos/core/image.ts";
 import type { PaxosMessage } from "../../../src/paxos/core/messages.ts";
 import { resolveCoreOptions } from "../../../src/paxos/core/options.ts";
 import type { ReplicaView } from "../../../src/paxos/core/replica.ts";
+import type { LogPoint, SnapshotMeta } from "../../../src/paxos/core/snapshot.ts";
 import type { Actions } from "../../../src/paxos/turn.ts";
 import { type ObservedProcess, Violation } from "../../../src/testing/cluster/observed.ts";
 import { SafetyChecker } from "../../../src/testing/cluster/safety.ts";
@@ -300,4 +301,86 @@ test("safety: a disk whose node is expected to stop may have gone back", () => {
     two.diskImage = genesis.image;
     expect(checkOf(() => checker.started(again))).toBe(expected ? "none" : "mono");
   }
+});
+
+describe("safety: snapshots", () => {
+  /** "a" at slot 3 is chosen; node 3 has nothing of it, and is offered a snapshot through slot 3. */
+  function offered() {
+    const c = cluster();
+    c.copy(c.two);
+    c.ack(c.two);
+    const [, , third] = c.one.log;
+    if (third === undefined) throw new Error("the leader has three entries");
+    const { slot: at, origin, chain } = third;
+    const meta: SnapshotMeta = {
+      id: "a".repeat(32),
+      slot: at,
+      origin,
+      chain,
+      configuration: genesis.image.configuration,
+      bytes: 1,
+      sha256: "0".repeat(64),
+    };
+    const image: Image = {
+      ...c.three.image,
+      ...{ last: at, lastOrigin: origin, lastChain: chain, decidedThrough: at, compactedThrough: at, compactedOrigin: origin, compactedChain: chain },
+    };
+    /** Its log begins after `point`, in memory and on the disk. */
+    const install = (point: LogPoint, keepTail = false): void => {
+      c.three.follow([], {});
+      c.three.image = image;
+      c.checker.turned(c.three, actions({ write: { seq: 1, image, ops: [{ type: "install", point, keepTail }] } }));
+      c.flush(c.three);
+    };
+    return { ...c, meta, install };
+  }
+
+  const offer = (meta: SnapshotMeta): Partial<Actions> =>
+    sends({ type: "fetch-reply", id: { boot: 1, count: 1 }, after: slot(0), entries: [], decidedThrough: slot(3), snapshot: meta });
+  const other = ballot(9, 2);
+
+  test.each<[string, string, (c: ReturnType<typeof offered>, wrong: boolean) => void]>([
+    [
+      "an offer of what is not chosen",
+      "agreement",
+      ({ checker, one, meta }, wrong) => checker.turned(one, actions(offer(wrong ? { ...meta, origin: other } : meta))),
+    ],
+    [
+      "an offer with another configuration",
+      "config-lemma",
+      ({ checker, one, meta }, wrong) =>
+        checker.turned(
+          one,
+          actions(offer({ ...meta, configuration: { ...meta.configuration, version: meta.configuration.version + (wrong ? 1 : 0) } })),
+        ),
+    ],
+    [
+      "a log that begins after what is not chosen",
+      "agreement",
+      ({ install, meta }, wrong) => install(wrong ? { ...meta, chain: meta.chain + 1 } : meta),
+    ],
+    ["a tail that is kept without the entry before it", "prefix", ({ install, meta }, wrong) => install(meta, wrong)],
+    [
+      "a machine that becomes what its disk does not begin with",
+      "apply-order",
+      ({ checker, three, install, meta }, wrong) => {
+        install(meta);
+        if (wrong) three.diskImage = { ...three.diskImage, decidedThrough: slot(2), compactedThrough: slot(2) };
+        three.appliedThrough = slot(3);
+        checker.turned(three, actions({ installed: meta }));
+      },
+    ],
+    [
+      "a machine that goes on without what a snapshot would have brought",
+      "apply-order",
+      ({ checker, three, install, meta }, wrong) => {
+        install(meta);
+        three.appliedThrough = slot(3);
+        checker.turned(three, actions({ installed: wrong ? undefined : meta }));
+      },
+    ],
+  ])("%s is caught as %s, and what is right is not", (_, check, plant) => {
+    expect(checkOf(() => plant(offered(), false))).toBe("none");
+    expect(checkOf(() => plant(offered(), true))).toBe(check);
+  });
 });

@@ -14,18 +14,21 @@ export interface AppliedAt {
 export interface StateMachine {
   /** Total and synchronous. A throw is a bug and stops the node, on every replica alike; so is anything but bytes. `command` is lent: it is not to be changed, and copied where it is to be kept. */
   apply(command: Uint8Array, at: AppliedAt): Uint8Array;
-  /** Frozen NOW: what is applied later is not in it. */
+  /** Frozen NOW: what is applied later is not in it. Called between two entries, one at a time; it should take a few milliseconds at most, whatever the size. A throw stops the node. */
   capture(): SnapshotView;
-  /** Builds beside the live state; nothing changes until `install()`. */
+  /** Builds beside the live state; nothing changes until `install()`. A throw stops the node. */
   stage(): RestoreSink;
 }
 
 export interface SnapshotView {
+  /** Called once. Each chunk has 16 MiB at most; the machine is given back the same ones, in the same order. They are asked for as the disk takes them, while `apply` goes on. */
   chunks(): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  /** Nobody reads it any more: also where it was not read to its end, or at all. */
   release(): void;
 }
 
 export interface RestoreSink {
+  /** One at a time. The bytes are the machine's from here on. */
   write(chunk: Uint8Array): void | Promise<void>;
   finish(): Prepared | Promise<Prepared>;
   discard(): void;

@@ -18,7 +18,7 @@ export interface PaxosNodeOptions {
   readonly storage: LogStorage;
   /** Opened, and closed, by the node: `grpcTransport(...)`, or one of a `MemoryNetwork`. */
   readonly transport: OpenTransport;
-  /** Empty. The node applies the log to it from the first entry on. */
+  /** Empty. The node makes it what its newest snapshot says, if there is one, and applies the log to it from there on. */
   readonly machine: StateMachine;
   /** The nodes that form the cluster, this one included; the same list on each of them. Once the cluster is formed its own membership counts, and not this list. */
   readonly peers: PeerList;

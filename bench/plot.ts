@@ -15,8 +15,8 @@ const COLOURS = ["#1b6ca8", "#2e8b57", "#7a5195", "#8c6d31", "#d45087", "#f28e2b
 export function linePlot(title: string, panels: readonly Panel[], xLabel: string): string {
   const height = TOP + panels.length * (HEIGHT + GAP) + 60;
   const parts = [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${LEFT + WIDTH + 20}" height="${height}" font-family="sans-serif" font-size="12">`,
-    `<rect width="100%" height="100%" fill="white"/><title>${title}</title><text x="${LEFT}" y="14" font-size="13">${title}</text>`,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${LEFT + WIDTH + 20}" height="${height}" font-family="sans-serif" font-size="12"><title>${title}</title>`,
+    `<rect width="100%" height="100%" fill="white"/><text x="${LEFT}" y="14" font-size="13">${title}</text>`,
     ...panels.map((panel, index) => drawPanel(panel, TOP + index * (HEIGHT + GAP))),
     `<text x="${LEFT + WIDTH / 2}" y="${height - 46}" text-anchor="middle">${xLabel}</text>`,
     ...(panels[0]?.series ?? []).map(({ name }, index) => {

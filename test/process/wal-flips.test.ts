@@ -25,7 +25,7 @@ beforeAll(async () => {
   await first.close();
   for (let life = 0; life < 3; life++) {
     const storage = await openWal(options);
-    for (let batch = 0; batch < 80; batch++) await storage.write(history.next({ ...drawPlan(prng), compact: 0 }));
+    for (let batch = 0; batch < 80; batch++) await storage.write(history.next({ ...drawPlan(prng), compact: 0, install: undefined }));
     await storage.close();
   }
 });

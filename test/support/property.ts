@@ -10,7 +10,7 @@ const numRuns = Number(process.env["RUNS"] ?? 100);
  */
 export function property<Ts>(name: string, check: fc.IProperty<Ts> | fc.IAsyncProperty<Ts>): void {
   // More runs take longer, and hang no more than 100 do: the runner's limit grows with them.
-  const timeout = 5_000 * Math.max(1, numRuns / 100);
+  const timeout = 60_000 * Math.max(1, numRuns / 100);
   test.skipIf(only !== "" && only !== name)(name, { timeout }, async () => {
     const replay = only === "" ? {} : { seed: Number(seed), path, endOnFailure: true };
     const r = await fc.check(check, { numRuns, ...replay });
